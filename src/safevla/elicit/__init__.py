@@ -1,0 +1,1 @@
+"""See docs/ for an overview of safevla.elicit."""
