@@ -1,0 +1,48 @@
+# Each target works on a fresh clone by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A CPU build of PyTorch where the index has one; a GPU machine may set TORCH=torch.
+TORCH ?= torch==2.13.0
+OUT ?= safevla-runs
+
+# Numeric libraries must not start a thread per core in each of our processes.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: venv test-venv align imitate pretrain demo test lint clean
+
+venv: $(VENV)/installed
+test-venv: $(VENV)/installed-test
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable ".[test]"
+	touch $@
+
+align: venv
+	$(BIN)/safevla align --out $(OUT)/align --resume
+
+demo: venv
+	$(BIN)/safevla demo --out $(OUT)/demo --resume
+
+pretrain: venv
+	$(BIN)/safevla pretrain --out $(OUT)/pretrain --resume
+
+imitate: venv
+	$(BIN)/safevla imitate --out $(OUT)/imitate --resume
+
+test: test-venv
+	$(BIN)/python -m pytest
+
+lint: test-venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(OUT)

@@ -1,0 +1,166 @@
+"""Settings of every verb: frozen dataclasses, TOML in, resolved TOML out, dotted overrides.
+
+Order of precedence, lowest first: the dataclass defaults, the profile, the TOML file, the command line.
+An unknown key or a wrong type is one clear error that names the place and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+Config = TypeVar("Config")
+
+
+class ConfigError(ValueError):
+    """A setting is unknown, missing or of the wrong type."""
+
+
+def nearest(name: str, valid: typing.Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest valid name, else a list of the valid ones."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; valid: {', '.join(names)}"
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file; a missing or malformed one is a ConfigError that names the file and place."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def build(cls: type[Config], *layers: Mapping[str, Any]) -> Config:
+    """Build the dataclass `cls` from nested mappings, later ones winning; checks every key and type."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    return typing.cast(Config, _build(cls, merged, ""))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return the resolved settings as plain data without None (TOML has no null)."""
+    return typing.cast(dict[str, Any], _drop_none(dataclasses.asdict(config)))
+
+
+def save_toml(config: Any, path: str | Path) -> None:
+    """Write the resolved settings; `build(type(config), read_toml(path))` gives `config` again."""
+    Path(path).write_text(tomli_w.dumps(to_dict(config)))
+
+
+def nest(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Turn {"train.seed": "3"} into {"train": {"seed": "3"}}; values stay text until `build`."""
+    nested: dict[str, Any] = {}
+    for key, value in overrides.items():
+        *parents, leaf = key.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = value if isinstance(value, _Text) else _Text(value)
+    return nested
+
+
+def leaves(cls: type, prefix: str = "") -> dict[str, dataclasses.Field]:
+    """Return every setting of `cls` by dotted key, in order of declaration."""
+    found: dict[str, dataclasses.Field] = {}
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[item.name]):
+            found |= leaves(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
+        else:
+            found[prefix + item.name] = item
+    return found
+
+
+class _Text(str):
+    """A value from the command line, to be parsed by the type of its setting."""
+
+
+def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _drop_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _drop_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple):
+        return [_drop_none(item) for item in value]
+    return value
+
+
+def _build(cls: type, data: Mapping[str, Any], place: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = [item.name for item in dataclasses.fields(cls)]
+    for key in data:
+        if key not in names:
+            raise ConfigError(f"unknown setting '{place}{key}'{nearest(key, names)}")
+    values = {key: _convert(hints[key], value, f"{place}{key}") for key, value in data.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{place or cls.__name__}: {error}") from error
+
+
+def _convert(kind: Any, value: Any, place: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if isinstance(value, _Text) and value.lower() == "none" and type(None) in arguments:
+            return None
+        return _convert(next(part for part in arguments if part is not type(None)), value, place)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"'{place}' must be a table of settings, got {value!r}")
+        return _build(typing.cast(type, kind), value, place + ".")
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"'{place}' must be a table, got {value!r}")
+        return {key: _convert(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, _Text) else value
+        if not isinstance(items, list | tuple):
+            raise ConfigError(f"'{place}' must be a list, got {value!r}")
+        wrap = _Text if isinstance(value, _Text) else (lambda item: item)
+        return tuple(_convert(arguments[0], wrap(item), f"{place}[{i}]") for i, item in enumerate(items))
+    return _scalar(kind, value, place)
+
+
+def _scalar(kind: type, value: Any, place: str) -> Any:
+    error = ConfigError(f"'{place}' must be {_KIND_NAMES.get(kind, kind.__name__)}, got {str(value)!r}")
+    if isinstance(value, _Text):
+        if kind is bool:
+            if value.lower() not in _BOOLEANS:
+                raise error
+            return _BOOLEANS[value.lower()]
+        try:
+            return kind(str(value))
+        except ValueError:
+            raise error from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise error
+    return value
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "": True, "false": False, "no": False, "0": False}

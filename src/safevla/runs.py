@@ -1,0 +1,148 @@
+"""The run folder: one folder holds all that a run needs and makes, and says whether it is finished.
+
+config.toml       the resolved settings, accepted back by --config
+run.json          command, version, machine, state of each stage
+...               what the stages write: metrics.jsonl, episodes.parquet, checkpoints, report.html
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from safevla import __version__
+from safevla.config import ConfigError, read_toml, save_toml, to_dict
+
+RUN_FILE = "run.json"
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def code_version() -> str:
+    """Return the version with the git commit of the source tree where there is one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return __version__
+    commit = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--short=10", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{__version__}+{commit.stdout.strip()}" if commit.returncode == 0 else __version__
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine as results record it."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": platform.processor() or platform.machine(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+
+
+class RunFolder:
+    """A locked output folder with named stages; a finished stage is never run again.
+
+    Raises:
+        ConfigError: the folder holds something else, is being written by another process, or holds a run
+            that `resume` was not asked for or that had other settings.
+    """
+
+    def __init__(self, path: str | Path, config: Any, *, resume: bool = False) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"{self.path} is a file; choose another --out")
+        run_file = self.path / RUN_FILE
+        if self.path.exists() and any(self.path.iterdir()) and not run_file.exists():
+            raise ConfigError(f"{self.path} is in use: it holds files that are no run; choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquire()
+        if run_file.exists():
+            self._state = self._reopen(run_file, config, resume)
+        else:
+            self._state = {
+                "command": " ".join(["safevla", *sys.argv[1:]]),
+                "code": code_version(),
+                "machine": machine(),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "stages": {},
+            }
+            save_toml(config, self.path / "config.toml")
+            self._save()
+
+    def _acquire(self) -> IO[str]:
+        lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise ConfigError(f"{self.path} is in use by another process; choose another --out") from None
+        return lock
+
+    def _reopen(self, run_file: Path, config: Any, resume: bool) -> dict[str, Any]:
+        if not resume:
+            raise ConfigError(
+                f"{self.path} is in use: it holds an earlier run; add --resume to go on with it, or choose "
+                "another --out"
+            )
+        before, now = read_toml(self.path / "config.toml"), json.loads(json.dumps(to_dict(config)))
+        changed = sorted(_flatten(before).items() ^ _flatten(now).items())
+        if changed:
+            keys = ", ".join(sorted({key for key, _ in changed}))
+            raise ConfigError(f"{self.path} was run with other settings ({keys}); choose another --out")
+        try:
+            return dict(json.loads(run_file.read_text()))
+        except ValueError as error:
+            raise ConfigError(f"{run_file} is damaged ({error}); choose another --out") from error
+
+    def _save(self) -> None:
+        write_json(self.path / RUN_FILE, self._state)
+
+    def __truediv__(self, name: str) -> Path:
+        """Return the path of a file in the folder."""
+        return self.path / name
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Return command, code version and machine, as every result carries them."""
+        return {key: self._state[key] for key in ("command", "code", "machine", "started")}
+
+    def done(self, stage: str) -> bool:
+        """Tell whether a stage has finished."""
+        return stage in self._state["stages"]
+
+    def finish(self, stage: str, **facts: Any) -> None:
+        """Mark a stage as finished and keep a few facts about it."""
+        self._state["stages"][stage] = facts
+        self._save()
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """Return what `finish` recorded."""
+        return dict(self._state["stages"][stage])
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._lock.close()
+
+
+def _flatten(data: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(data, dict):
+        flat: dict[str, str] = {}
+        for key, value in data.items():
+            flat |= _flatten(value, f"{prefix}{key}.")
+        return flat
+    return {prefix.rstrip("."): json.dumps(data)}
