@@ -1,0 +1,143 @@
+"""Renderers by name, and pictures from cameras that no robot carries (map views, figures)."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import mujoco
+import numpy as np
+
+from safevla.world.raster import Lighting, Raster, RasterMesh
+
+if TYPE_CHECKING:
+    from safevla.world.scene import Scene
+
+RENDERERS: dict[str, type] = {"raster": Raster}
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Draws what a camera of a model sees. One instance per thread; prepared models may be shared.
+
+    Attributes:
+        height: picture height H, pixels.
+        width: picture width W, pixels.
+    """
+
+    height: int
+    width: int
+
+    def prepare(self, model: mujoco.MjModel) -> Any:
+        """Return what `render` needs of a model; it is only read afterwards."""
+
+    def render(
+        self,
+        mesh: Any,
+        data: mujoco.MjData,
+        camera_id: int,
+        rgb: np.ndarray | None = None,
+        depth: np.ndarray | None = None,
+        ids: np.ndarray | None = None,
+    ) -> None:
+        """Fill rgb (H, W, 3) uint8, depth (H, W) float32 in metres, ids (H, W) int32 geom id or -1, where given."""
+
+
+def make_renderer(name: str, height: int, width: int, **options: Any) -> Renderer:
+    """Build the renderer called `name`.
+
+    Raises:
+        ValueError: there is no such renderer; the message names the nearest ones.
+    """
+    if name not in RENDERERS:
+        near = difflib.get_close_matches(name, RENDERERS, n=3, cutoff=0.3) or sorted(RENDERERS)
+        raise ValueError(f"there is no renderer {name!r}; did you mean {', '.join(near)}?")
+    renderer: Renderer = RENDERERS[name](height, width, **options)
+    return renderer
+
+
+def look_at(position: Sequence[float] | np.ndarray, target: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the (3, 3) rotation (columns right, up, backward) of a camera that looks at a point, upright.
+
+    A camera that looks straight down or up has +y at the top of its picture.
+    """
+    backward = np.asarray(position, np.float64) - np.asarray(target, np.float64)
+    length = np.linalg.norm(backward)
+    if length == 0.0:
+        raise ValueError("the camera is at the point that it should look at; move one of them")
+    backward = backward / length
+    up = np.array([0.0, 0.0, 1.0]) if abs(backward[2]) < 0.999 else np.array([0.0, 1.0, 0.0])
+    right = np.cross(up, backward)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(backward, right), backward], axis=1)
+
+
+def render_free(
+    mesh: RasterMesh,
+    data: mujoco.MjData,
+    position: Sequence[float] | np.ndarray,
+    target: Sequence[float] | np.ndarray,
+    fovy: float = 59.0,
+    height: int = 336,
+    width: int = 448,
+    *,
+    hide_ceiling: bool = False,
+    lighting: Lighting | None = None,
+) -> np.ndarray:
+    """Draw what a camera at `position` (m) that looks at `target` (m) sees.
+
+    Args:
+        mesh: of the model that `data` belongs to.
+        data: with positions of geoms up to date.
+        position: (3,) world, metres.
+        target: (3,) world, metres.
+        fovy: vertical field of view, degrees.
+        height: picture height, pixels.
+        width: picture width, pixels.
+        hide_ceiling: leave out geoms whose name starts with "ceiling".
+        lighting: default daylight.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    rgb = np.zeros((height, width, 3), np.uint8)
+    hidden = mesh.ceiling if hide_ceiling else None
+    rotation = look_at(position, target)
+    Raster(height, width).render_pose(
+        mesh, data, position, rotation, fovy, rgb=rgb, lighting=lighting, hidden=hidden
+    )
+    return rgb
+
+
+def render_top(
+    scene: Scene,
+    data: mujoco.MjData,
+    height: int = 448,
+    width: int = 448,
+    *,
+    mesh: RasterMesh | None = None,
+    fovy: float = 40.0,
+) -> np.ndarray:
+    """Draw a home from above with its ceiling taken off, all of it in the picture; x to the right, y up.
+
+    Args:
+        scene: the compiled home; its `bounds` (x0, y0, x1, y1; metres) are what is shown.
+        data: with positions of geoms up to date.
+        height: picture height, pixels.
+        width: picture width, pixels.
+        mesh: of the scene's model, if it is at hand.
+        fovy: vertical field of view, degrees; the smaller, the more the view is like a plan.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    x0, y0, x1, y1 = scene.bounds
+    half = 0.5 * max(y1 - y0, (x1 - x0) * height / width) + 0.25
+    wall_top = 2.5  # the picture plane that must hold the home is at the top of its walls
+    above = wall_top + half / math.tan(math.radians(fovy) / 2.0)
+    centre = (0.5 * (x0 + x1), 0.5 * (y0 + y1))
+    if mesh is None:
+        mesh = RasterMesh.from_model(scene.model)
+    return render_free(mesh, data, (*centre, above), (*centre, 0.0), fovy, height, width, hide_ceiling=True)
