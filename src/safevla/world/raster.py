@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from safevla.world import raster_kernels as kernels
+from safevla.world import raster_kernels, raster_shading
 from safevla.world.raster_mesh import RasterMesh
 
 __all__ = ["Lighting", "Raster", "RasterMesh"]
@@ -138,18 +138,20 @@ class Raster:
         if hidden is None:
             hidden = self._nothing_hidden
         frames, visible, size = self._frames, self._visible, (self.width, self.height)
-        count = kernels.place_slots(
+        count = raster_kernels.place_slots(
             mesh.slots, hidden, data.geom_xpos, data.geom_xmat, camera, *size, focal, frames, visible
         )
         scratch = (self._points, self._rows, self._polygon, self._nearness, self._seen)
-        kernels.draw_slots(mesh.slots, mesh.faces, mesh.vertices, frames, visible, count, focal, *scratch)
+        raster_kernels.draw_slots(
+            mesh.slots, mesh.faces, mesh.vertices, frames, visible, count, focal, *scratch
+        )
         if ids is not None:
-            kernels.write_ids(mesh.slots, mesh.faces, self._seen, ids)
+            raster_shading.write_ids(mesh.slots, mesh.faces, self._seen, ids)
         if depth is not None:
-            kernels.write_depth(self._nearness, depth)
+            raster_shading.write_depth(self._nearness, depth)
         if rgb is not None:
             light = _light_vector(lighting or self.lighting, camera)
-            kernels.shade(
+            raster_shading.shade(
                 mesh.slots, mesh.faces, frames, camera, light, focal, self._nearness, self._seen, rgb
             )
 
@@ -170,7 +172,7 @@ class Raster:
 
 
 def _light_vector(lighting: Lighting, camera: np.ndarray) -> np.ndarray:
-    """Return the (12,) vector that `kernels.shade` reads."""
+    """Return the (12,) vector that `raster_shading.shade` reads."""
     direction = np.asarray(lighting.direction, np.float64)
     length = math.sqrt(float(direction @ direction))
     if length == 0.0:

@@ -1,4 +1,4 @@
-"""The compiled loops of the rasteriser: visibility first, then colour for the pixels that won.
+"""Visibility: which face is seen in each pixel, and how far away.
 
 View space: x right, y up, z forward, metres. The visibility buffer holds 1/depth (0: nothing) and the face
 seen in each pixel. A polygon's 1/depth is affine over the picture, which makes its spans one multiply-add
@@ -8,29 +8,33 @@ per pixel. Everything runs without fast-math and without shared state: the same 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numba import njit
 
+from safevla.world.compiled import compiled
 from safevla.world.raster_mesh import (
     CAPSULE,
-    CARPET,
-    CYLINDER,
     ELLIPSOID,
-    FABRIC,
     FLAT,
-    PLAIN,
-    TILE,
-    WALL,
-    WOOD,
 )
 
 NEAR = 0.02  # metres; what is nearer to the camera is not drawn
-_FRAME = 12  # numbers per frame: rotation from the geom to view space, row by row, then translation
 
 
-@njit(nogil=True, cache=True)
-def place_slots(slots, hidden, geom_position, geom_rotation, camera, width, height, focal, frames, visible):
+@compiled
+def place_slots(
+    slots: np.ndarray,
+    hidden: np.ndarray,
+    geom_position: np.ndarray,
+    geom_rotation: np.ndarray,
+    camera: np.ndarray,
+    width: int,
+    height: int,
+    focal: float,
+    frames: np.ndarray,
+    visible: np.ndarray,
+) -> int:
     """Write the view-space frame of every slot in the field of view; return how many there are.
 
     Args:
@@ -76,8 +80,21 @@ def place_slots(slots, hidden, geom_position, geom_rotation, camera, width, heig
     return count
 
 
-@njit(nogil=True, cache=True)
-def draw_slots(slots, faces, vertices, frames, visible, count, focal, points, rows, polygon, nearness, seen):
+@compiled
+def draw_slots(
+    slots: np.ndarray,
+    faces: np.ndarray,
+    vertices: np.ndarray,
+    frames: np.ndarray,
+    visible: np.ndarray,
+    count: int,
+    focal: float,
+    points: np.ndarray,
+    rows: np.ndarray,
+    polygon: np.ndarray,
+    nearness: np.ndarray,
+    seen: np.ndarray,
+) -> None:
     """Draw `count` visible slots into the visibility buffer.
 
     Args:
@@ -112,8 +129,18 @@ def draw_slots(slots, faces, vertices, frames, visible, count, focal, points, ro
             _draw_face(faces[face], face, frame, points, focal, rows, polygon, nearness, seen)
 
 
-@njit(nogil=True, cache=True)
-def _draw_face(record, face, frame, points, focal, rows, polygon, nearness, seen):
+@compiled
+def _draw_face(
+    record: Any,
+    face: int,
+    frame: np.ndarray,
+    points: np.ndarray,
+    focal: float,
+    rows: np.ndarray,
+    polygon: np.ndarray,
+    nearness: np.ndarray,
+    seen: np.ndarray,
+) -> None:
     """Draw one flat face unless it is turned away."""
     nx, ny, nz = record.normal_x, record.normal_y, record.normal_z
     view_x = frame[0] * nx + frame[1] * ny + frame[2] * nz
@@ -132,8 +159,10 @@ def _draw_face(record, face, frame, points, focal, rows, polygon, nearness, seen
     _fill(polygon, corners, slope_x, slope_y, base, face, rows, nearness, seen)
 
 
-@njit(nogil=True, cache=True)
-def _clip_to_picture(record, points, focal, width, height, polygon):
+@compiled
+def _clip_to_picture(
+    record: Any, points: np.ndarray, focal: float, width: int, height: int, polygon: np.ndarray
+) -> int:
     """Cut a face at the near plane and project it; return its number of corners, 0 if it is out of sight."""
     corners = 0
     previous = record.c if record.corners == 3 else record.d
@@ -159,8 +188,18 @@ def _clip_to_picture(record, points, focal, width, height, polygon):
     return corners
 
 
-@njit(nogil=True, cache=True)
-def _fill(polygon, corners, slope_x, slope_y, base, face, rows, nearness, seen):
+@compiled
+def _fill(
+    polygon: np.ndarray,
+    corners: int,
+    slope_x: float,
+    slope_y: float,
+    base: float,
+    face: int,
+    rows: np.ndarray,
+    nearness: np.ndarray,
+    seen: np.ndarray,
+) -> None:
     """Fill a convex polygon, counter-clockwise to the eye: edges that go down bound it on the left."""
     height, width = nearness.shape
     first, end = height, 0
@@ -172,14 +211,14 @@ def _fill(polygon, corners, slope_x, slope_y, base, face, rows, nearness, seen):
         if next_y < y:
             side = 1
             x, y, next_x, next_y = next_x, next_y, x, y
-        start = max(0, int(math.ceil(max(y, 0.0) - 0.5)))
-        stop = int(math.ceil(min(next_y, height) - 0.5))
+        start = max(0, math.ceil(max(y, 0.0) - 0.5))
+        stop = math.ceil(min(next_y, height) - 0.5)
         if start >= stop:
             continue
         slope = (next_x - x) / (next_y - y)
         for row in range(start, stop):
             cut = x + (row + 0.5 - y) * slope - 0.5
-            rows[side, row] = int(math.ceil(min(max(cut, 0.0), width)))
+            rows[side, row] = math.ceil(min(max(cut, 0.0), width))
         first, end = min(first, start), max(end, stop)
     step = np.float32(slope_x)
     for row in range(first, end):
@@ -187,14 +226,17 @@ def _fill(polygon, corners, slope_x, slope_y, base, face, rows, nearness, seen):
         value = np.float32(slope_x * (start + 0.5) + slope_y * (row + 0.5) + base)
         for column in range(start, stop):
             here = value + np.float32(column - start) * step
-            if here > nearness[row, column]:
-                nearness[row, column] = here
-                seen[row, column] = face
+            closer = here > nearness[row, column]
+            # selected, not branched, so that the loop becomes vector instructions
+            nearness[row, column] = here if closer else nearness[row, column]
+            seen[row, column] = face if closer else seen[row, column]
 
 
-@njit(nogil=True, cache=True)
-def _bounds(frame, half_x, half_y, half_z, focal, width, height):
-    """Return the rectangle of pixels (x0, y0, x1, y1; ends excluded) that can show a box of these half sizes."""
+@compiled
+def _bounds(
+    frame: np.ndarray, half_x: float, half_y: float, half_z: float, focal: float, width: int, height: int
+) -> tuple[int, int, int, int]:
+    """Return the pixels (x0, y0, x1, y1; ends excluded) that can show a box of these half sizes."""
     low_x, low_y, high_x, high_y = 1e9, 1e9, -1e9, -1e9
     for edge in range(12):
         axis, sides = edge // 4, edge % 4
@@ -219,16 +261,16 @@ def _bounds(frame, half_x, half_y, half_z, focal, width, height):
             row = -(frame[3] * px + frame[4] * py + frame[5] * pz + frame[10]) * scale
             low_x, high_x = min(low_x, column), max(high_x, column)
             low_y, high_y = min(low_y, row), max(high_y, row)
-    x0 = int(math.floor(min(max(low_x + 0.5 * width, 0.0), width)))
-    y0 = int(math.floor(min(max(low_y + 0.5 * height, 0.0), height)))
-    x1 = int(math.ceil(min(max(high_x + 0.5 * width, 0.0), width)))
-    y1 = int(math.ceil(min(max(high_y + 0.5 * height, 0.0), height)))
+    x0 = math.floor(min(max(low_x + 0.5 * width, 0.0), width))
+    y0 = math.floor(min(max(low_y + 0.5 * height, 0.0), height))
+    x1 = math.ceil(min(max(high_x + 0.5 * width, 0.0), width))
+    y1 = math.ceil(min(max(high_y + 0.5 * height, 0.0), height))
     return x0, y0, x1, y1
 
 
-@njit(nogil=True, cache=True)
-def _draw_curved(slot, frame, focal, nearness, seen):
-    """Intersect the ray of every pixel near a curved slot with it, in the slot's own frame scaled to unit size."""
+@compiled
+def _draw_curved(slot: Any, frame: np.ndarray, focal: float, nearness: np.ndarray, seen: np.ndarray) -> None:
+    """Intersect the rays of the pixels near a curved slot with it, in its frame scaled to unit size."""
     height, width = nearness.shape
     shape, face = slot.shape, slot.first_face
     scale_x, scale_y, scale_z = 1.0 / slot.size_x, 1.0 / slot.size_y, 1.0 / slot.size_z
@@ -266,8 +308,8 @@ def _draw_curved(slot, frame, focal, nearness, seen):
                     seen[row, column] = face + part
 
 
-@njit(nogil=True, cache=True)
-def _hit_sphere(eye_x, eye_y, eye_z, ray_x, ray_y, ray_z):
+@compiled
+def _hit_sphere(eye_x: float, eye_y: float, eye_z: float, ray_x: float, ray_y: float, ray_z: float) -> float:
     """Return the depth at which a ray enters the unit sphere, -1 if it misses or starts inside."""
     # |eye x ray|^2 keeps its digits where b^2 - a c would lose them to cancellation
     cross_x = eye_y * ray_z - eye_z * ray_y
@@ -280,8 +322,8 @@ def _hit_sphere(eye_x, eye_y, eye_z, ray_x, ray_y, ray_z):
     return (-(eye_x * ray_x + eye_y * ray_y + eye_z * ray_z) - math.sqrt(rest)) / square
 
 
-@njit(nogil=True, cache=True)
-def _hit_tube(eye_x, eye_y, ray_x, ray_y):
+@compiled
+def _hit_tube(eye_x: float, eye_y: float, ray_x: float, ray_y: float) -> float:
     """Return the depth at which a ray enters the endless unit tube around z, -1 if it never does."""
     square = ray_x * ray_x + ray_y * ray_y
     cross = eye_x * ray_y - eye_y * ray_x
@@ -291,9 +333,11 @@ def _hit_tube(eye_x, eye_y, ray_x, ray_y):
     return (-(eye_x * ray_x + eye_y * ray_y) - math.sqrt(rest)) / square
 
 
-@njit(nogil=True, cache=True)
-def _hit_cylinder(eye_x, eye_y, eye_z, ray_x, ray_y, ray_z):
-    """Return the depth of the entry into the cylinder |z| <= 1 of radius 1 and its part: side 0, top 1, bottom 2."""
+@compiled
+def _hit_cylinder(
+    eye_x: float, eye_y: float, eye_z: float, ray_x: float, ray_y: float, ray_z: float
+) -> tuple[float, int]:
+    """Return where a ray enters the cylinder |z| <= 1 of radius 1: depth, part (side 0, top 1, bottom 2)."""
     if abs(eye_z) > 1.0 and ray_z * eye_z < 0.0:
         end = 1.0 if eye_z > 0.0 else -1.0
         depth = (end - eye_z) / ray_z
@@ -306,9 +350,11 @@ def _hit_cylinder(eye_x, eye_y, eye_z, ray_x, ray_y, ray_z):
     return depth, 0
 
 
-@njit(nogil=True, cache=True)
-def _hit_capsule(eye_x, eye_y, eye_z, ray_x, ray_y, ray_z, half):
-    """Return the depth at which a ray enters a capsule of radius 1 and straight half length `half`, else -1."""
+@compiled
+def _hit_capsule(
+    eye_x: float, eye_y: float, eye_z: float, ray_x: float, ray_y: float, ray_z: float, half: float
+) -> float:
+    """Return the depth at which a ray enters a capsule of radius 1 and straight half length `half`, or -1."""
     square = ray_x * ray_x + ray_y * ray_y
     if square < 1e-12:
         along = eye_z
@@ -321,159 +367,3 @@ def _hit_capsule(eye_x, eye_y, eye_z, ray_x, ray_y, ray_z, half):
         if abs(along) <= half:
             return depth
     return _hit_sphere(eye_x, eye_y, eye_z - (half if along > 0.0 else -half), ray_x, ray_y, ray_z)
-
-
-@njit(nogil=True, cache=True)
-def write_depth(nearness, depth):
-    """Turn 1/depth into depth in metres along the optical axis; 0 where nothing is seen."""
-    height, width = nearness.shape
-    for row in range(height):
-        for column in range(width):
-            value = nearness[row, column]
-            depth[row, column] = np.float32(1.0) / value if value > 0.0 else np.float32(0.0)
-
-
-@njit(nogil=True, cache=True)
-def write_ids(slots, faces, seen, ids):
-    """Turn faces into geom ids; -1 where nothing is seen."""
-    height, width = seen.shape
-    last, geom = -1, -1
-    for row in range(height):
-        for column in range(width):
-            face = seen[row, column]
-            if face != last:
-                last = face
-                geom = slots[faces[face].slot].geom if face >= 0 else -1
-            ids[row, column] = geom
-
-
-@njit(nogil=True, cache=True)
-def shade(slots, faces, frames, camera, light, focal, nearness, seen, rgb):
-    """Colour every pixel of the visibility buffer.
-
-    Args:
-        slots: (S,) SLOT records.
-        faces: (F,) FACE records.
-        frames: (S, 12) float64 from `place_slots`.
-        camera: (12,) float64 as in `place_slots`.
-        light: (12,) float64: direction to the light in view space, strength of directional, head and ambient
-            light, tint (3), background (3, 0 to 255).
-        focal: focal length, pixels.
-        nearness: (H, W) float32.
-        seen: (H, W) int32.
-        rgb: (H, W, 3) uint8, written.
-    """
-    height, width = seen.shape
-    last = -1
-    slot, record, frame = slots[0], faces[0], frames[0]
-    red = green = blue = np.float64(0.0)
-    for row in range(height):
-        view_y = (0.5 * height - row - 0.5) / focal
-        for column in range(width):
-            face = seen[row, column]
-            if face < 0:
-                rgb[row, column, 0], rgb[row, column, 1], rgb[row, column, 2] = light[9], light[10], light[11]
-                continue
-            if face != last:
-                last = face
-                record = faces[face]
-                slot = slots[record.slot]
-                frame = frames[record.slot]
-                red, green, blue = slot.red * light[6], slot.green * light[7], slot.blue * light[8]
-                glow = 255.0 * _light(record.normal_x, record.normal_y, record.normal_z, frame, light)
-            bright = glow
-            if slot.texture != PLAIN or record.shape != FLAT:
-                depth = 1.0 / nearness[row, column]
-                view_x = (column + 0.5 - 0.5 * width) / focal
-                # the point seen, from view space into the slot's own frame
-                x, y, z = view_x * depth - frame[9], view_y * depth - frame[10], depth - frame[11]
-                local_x = frame[0] * x + frame[3] * y + frame[6] * z
-                local_y = frame[1] * x + frame[4] * y + frame[7] * z
-                local_z = frame[2] * x + frame[5] * y + frame[8] * z
-                if record.shape != FLAT:
-                    bright = 255.0 * _light_curved(
-                        record.shape, slot, local_x, local_y, local_z, frame, light
-                    )
-                if slot.texture != PLAIN:
-                    above = camera[11] + depth * (view_x * camera[2] + view_y * camera[5] + camera[8])
-                    bright *= _texture(slot.texture, record, local_x, local_y, local_z, above, depth / focal)
-            rgb[row, column, 0] = int(min(255.0, red * bright + 0.5))
-            rgb[row, column, 1] = int(min(255.0, green * bright + 0.5))
-            rgb[row, column, 2] = int(min(255.0, blue * bright + 0.5))
-
-
-@njit(nogil=True, cache=True)
-def _light(normal_x, normal_y, normal_z, frame, light):
-    """Return the brightness of a surface with this normal (unit length, frame of the slot)."""
-    x = frame[0] * normal_x + frame[1] * normal_y + frame[2] * normal_z
-    y = frame[3] * normal_x + frame[4] * normal_y + frame[5] * normal_z
-    z = frame[6] * normal_x + frame[7] * normal_y + frame[8] * normal_z
-    direct = max(0.0, x * light[0] + y * light[1] + z * light[2])
-    return light[5] + light[3] * direct + light[4] * abs(z)
-
-
-@njit(nogil=True, cache=True)
-def _light_curved(shape, slot, x, y, z, frame, light):
-    """Return the brightness at a point of a curved surface."""
-    if shape == ELLIPSOID:
-        x, y, z = (
-            x / (slot.size_x * slot.size_x),
-            y / (slot.size_y * slot.size_y),
-            z / (slot.size_z * slot.size_z),
-        )
-    elif shape == CYLINDER:
-        z = 0.0
-    else:
-        z -= min(max(z, -slot.size_z), slot.size_z)
-    length = math.sqrt(x * x + y * y + z * z) + 1e-12
-    return _light(x / length, y / length, z / length, frame, light)
-
-
-@njit(nogil=True, cache=True)
-def _noise(first, second):
-    """Return a fixed pseudo-random number in [0, 1) for a cell of an integer grid."""
-    mixed = (first * 374761393 + second * 668265263) & 0xFFFFFFFF
-    mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
-    return ((mixed ^ (mixed >> 16)) & 0xFFFF) / 65536.0
-
-
-@njit(nogil=True, cache=True)
-def _texture(texture, record, x, y, z, above, pixel):
-    """Return the factor that a texture puts on the brightness of a point.
-
-    Args:
-        texture: one of the texture constants.
-        record: FACE record; its normal says along which axes the texture runs.
-        x: in the frame of the slot, metres.
-        y: likewise.
-        z: likewise.
-        above: height over the floor, metres.
-        pixel: size of a pixel at this point, metres; detail finer than that fades out.
-    """
-    if texture == WALL:
-        if above < 0.08:
-            return 1.12 if above < 0.07 else 0.8
-        return 0.9 + 0.1 * min(1.0, above)
-    if abs(record.normal_z) > 0.7:
-        u, v = x, y
-    elif abs(record.normal_x) > 0.7:
-        u, v = y, z
-    else:
-        u, v = x, z
-    if texture == WOOD:
-        board = int(math.floor(v / 0.12))
-        shift = u + 0.37 * (board % 5)
-        tone = 0.88 + 0.12 * _noise(board, int(math.floor(shift / 0.9)))
-        fade = min(1.0, 0.006 / pixel)
-        return tone + 0.06 * fade * (_noise(int(math.floor(v / 0.012)), int(math.floor(u / 0.15))) - 0.5)
-    if texture == TILE:
-        column, row = int(math.floor(u / 0.3)), int(math.floor(v / 0.3))
-        joint = u - 0.3 * column < 0.012 or v - 0.3 * row < 0.012
-        if joint:
-            return 1.0 - 0.25 * min(1.0, 0.012 / pixel)
-        return 0.96 + 0.04 * _noise(column, row)
-    size = 0.02 if texture == FABRIC else 0.035
-    fade = min(1.0, size / pixel)
-    fine = _noise(int(math.floor(u / size)), int(math.floor(v / size))) - 0.5
-    coarse = _noise(int(math.floor(u / 0.16)), int(math.floor(v / 0.16))) - 0.5
-    return 0.97 + 0.09 * fade * fine + (0.03 * coarse if texture == CARPET else 0.0)

@@ -42,7 +42,7 @@ class Renderer(Protocol):
         depth: np.ndarray | None = None,
         ids: np.ndarray | None = None,
     ) -> None:
-        """Fill rgb (H, W, 3) uint8, depth (H, W) float32 in metres, ids (H, W) int32 geom id or -1, where given."""
+        """Fill the arrays that are given: rgb (H, W, 3) uint8, depth (H, W) float32 m, ids (H, W) int32."""
 
 
 def make_renderer(name: str, height: int, width: int, **options: Any) -> Renderer:
