@@ -1,0 +1,149 @@
+"""The image encoder of the `tiny` preset: a picture and a sentence in, a few maps of the scene out.
+
+It is an open-vocabulary detector with geometry. A small convolutional net turns the picture into one vector per
+patch of 8 x 8 pixels; heads read depth, free floor, fragile, dangerous and movable things and the gripper from it;
+the similarity of finer vectors (4 x 4 pixels) with a projection of the sentence says where the thing is that the
+sentence speaks of. It is trained on rendered pictures (`pretrain/perception.py`) and then frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from safevla.policy.text import EMBEDDING_SIZE
+
+PATCH = 8  # pixels along a side of a patch
+CELLS = 2  # cells of the target map along a side of a patch
+CAMERAS = 2
+# What `features` gives per patch: the target map's 2 x 2 cells of the patch, then the heads in this order.
+HEADS = ("depth", "floor", "fragile", "dangerous", "movable", "gripper")
+CHANNELS = CELLS * CELLS + len(HEADS)
+# The depth head speaks of log(metres); features carry it divided by this, to be of the size of the others.
+DEPTH_SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of a PerceptionEncoder."""
+
+    stem: tuple[int, int] = (24, 48)  # channels at a half and at a quarter of the picture's size
+    width: int = 96  # channels per patch
+    blocks: int = 1  # residual blocks at patch resolution
+    match: int = 32  # size of the space in which cells and sentences are compared
+    grid: int = 14  # patches along a side of the picture that positions are learned for
+
+
+class Maps(NamedTuple):
+    """What the net says about B pictures of P x P patches."""
+
+    cells: torch.Tensor  # (B, match, 2P, 2P) vectors to be compared with sentences
+    heads: torch.Tensor  # (B, len(HEADS), P, P) log-depth, then logits
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Map (B, width, P, P) to the same shape."""
+        return patches + self.second(functional.relu(self.first(functional.relu(patches))))
+
+
+class PerceptionEncoder(nn.Module):
+    """Pictures (B, H, W, 3) uint8, H and W multiples of 8, with the camera that took each, and sentences."""
+
+    def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:  # noqa: B008 - frozen
+        super().__init__()
+        self.config = config
+        half, quarter = config.stem
+        self.stem_half = nn.Conv2d(3, half, 4, stride=2, padding=1)
+        self.stem_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
+        self.stem_patch = nn.Conv2d(quarter, config.width, 3, stride=2, padding=1)
+        self.position = nn.Parameter(torch.zeros(CAMERAS, config.width, config.grid, config.grid))
+        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
+        self.heads = nn.Conv2d(config.width, len(HEADS), 1)
+        self.coarse = nn.Conv2d(config.width, config.match * CELLS * CELLS, 1)
+        self.fine = nn.Conv2d(quarter, config.match, 1)
+        self.sentence = nn.Sequential(nn.Linear(EMBEDDING_SIZE, 128), nn.ReLU(), nn.Linear(128, config.match))
+        self.match_bias = nn.Parameter(torch.tensor(-5.0))  # almost all cells are not the thing asked for
+
+    @property
+    def device_type(self) -> str:
+        """Return the kind of device the weights are on ("cpu", "cuda")."""
+        return self.match_bias.device.type
+
+    def forward(self, pictures: torch.Tensor, camera: torch.Tensor) -> Maps:
+        """Look at pictures.
+
+        Args:
+            pictures: (B, H, W, 3) uint8, or float already scaled to -0.5..0.5.
+            camera: (B,) int64, 0 navigation, 1 manipulation.
+
+        Raises:
+            ValueError: a side of the pictures is not a multiple of 8.
+        """
+        height, width = pictures.shape[1:3]
+        if height % PATCH or width % PATCH:
+            raise ValueError(f"pictures of {height} x {width}: the encoder needs multiples of {PATCH} pixels")
+        # A permuted (B, H, W, 3) tensor is in channels-last layout, the fast one on CPUs.
+        image = pictures.permute(0, 3, 1, 2)
+        if image.dtype == torch.uint8:
+            image = image.to(self.stem_half.weight.dtype) / 255 - 0.5
+        quarter = functional.relu(self.stem_quarter(functional.relu(self.stem_half(image))))
+        patches = self.stem_patch(quarter) + self._positions(height // PATCH, width // PATCH)[camera]
+        patches = functional.relu(self.blocks(patches))
+        coarse = functional.pixel_shuffle(self.coarse(patches), CELLS)
+        return Maps(cells=coarse + self.fine(quarter), heads=self.heads(patches))
+
+    def _positions(self, rows: int, columns: int) -> torch.Tensor:
+        if (rows, columns) == tuple(self.position.shape[2:]):
+            return self.position
+        return functional.interpolate(self.position, (rows, columns), mode="bilinear", align_corners=False)
+
+    def match(self, cells: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Return logits that cells show what sentences speak of.
+
+        Args:
+            cells: (B, match, R, C) from `forward`.
+            text: (B, S, 384) embeddings of S sentences per picture.
+
+        Returns:
+            (B, S, R, C) logits.
+        """
+        query = self.sentence(text.to(self.match_bias.dtype)).to(cells.dtype)
+        logits = torch.bmm(query, cells.flatten(2)) / self.config.match**0.5 + self.match_bias.to(cells.dtype)
+        return logits.unflatten(2, cells.shape[2:])
+
+    @torch.inference_mode()
+    def features(
+        self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor, half: bool = False
+    ) -> torch.Tensor:
+        """Return the maps that a policy reads.
+
+        Args:
+            pictures: (B, H, W, 3) uint8.
+            camera: (B,) int64.
+            text: (B, 384) embedding of each picture's instruction.
+            half: compute in bfloat16: about twice as fast where the processor has it, slow elsewhere.
+
+        Returns:
+            (B, CHANNELS, H/8, W/8) float16: probabilities, depth as log(metres) / DEPTH_SCALE.
+        """
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=half):
+            maps = self(pictures, camera)
+            logits = self.match(maps.cells, text[:, None])
+        target = functional.pixel_unshuffle(torch.sigmoid(logits.float()), CELLS)
+        heads = maps.heads.float()
+        parts = (target, heads[:, :1] / DEPTH_SCALE, torch.sigmoid(heads[:, 1:]))
+        return torch.cat(parts, 1).clamp(-4.0, 4.0).half()
