@@ -1,0 +1,115 @@
+"""Settings of constrained learning. No heavy imports: the command line reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+METHODS = ("isa", "rl")
+MULTIPLIER_KINDS = ("ascent", "pid", "fixed")
+
+
+@dataclass(frozen=True)
+class MultiplierConfig:
+    """How the multipliers follow the costs.
+
+    Attributes:
+        kind: "ascent" (projected dual ascent), "pid", or "fixed" (a constant penalty).
+        initial: multiplier of every constraint at the start.
+        learning_rate: dual ascent: change of a multiplier per update and unit of relative excess.
+        proportional: PID gain on the smoothed relative excess.
+        integral: PID gain on its sum.
+        derivative: PID gain on the rise of the cost.
+        smoothing: share of the old value in the smoothed signals of PID.
+        maximum: bound of a multiplier.
+        integral_maximum: bound of the integral term.
+    """
+
+    kind: str = "ascent"
+    initial: float = 0.5
+    learning_rate: float = 0.3
+    proportional: float = 1.0
+    integral: float = 0.2
+    derivative: float = 0.4
+    smoothing: float = 0.5
+    maximum: float = 50.0
+    integral_maximum: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in MULTIPLIER_KINDS:
+            raise ValueError(
+                f"multiplier kind '{self.kind}' is unknown; valid: {', '.join(MULTIPLIER_KINDS)}"
+            )
+        if not 0.0 <= self.initial <= self.maximum:
+            raise ValueError(f"multiplier initial is {self.initial}, expected 0 to {self.maximum}")
+        if not 0.0 <= self.smoothing < 1.0:
+            raise ValueError(f"multiplier smoothing is {self.smoothing}, expected 0 to below 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run of reinforcement learning from an imitation policy.
+
+    Attributes:
+        method: "isa" (one multiplier per constraint) or "rl" (costs are measured, critics trained, nothing
+            constrained).
+        iterations: play-and-learn rounds at most.
+        total_steps: stop after the iteration that reaches this many environment steps, so that methods can
+            be compared at equal experience; None: iterations alone decide.
+        episodes_per_iteration: episodes played to their end in each iteration.
+        archive_fraction: share of them drawn from the risk archive.
+        epochs: passes over the episodes of an iteration.
+        minibatch_sequences: whole episodes in a minibatch.
+        policy_learning_rate: of fused Adam on the actor.
+        critic_learning_rate: of fused Adam on the 1 + K critics.
+        clip: PPO's trust region on the probability ratio.
+        target_kl: the actor stops for this iteration beyond 1.5 times this KL to the policy that played.
+        entropy: weight of the entropy bonus.
+        kl_to_imitation: weight of the KL penalty to the policy that learning started from.
+        gamma: discount.
+        gae_lambda: of the advantage estimate.
+        advantage_floor: smallest deviation that an advantage is divided by.
+        max_grad_norm: clip of each network's gradient.
+        critic_warmup: iterations at the start in which only the critics learn and the multipliers rest.
+        bootstrap_at_horizon: whether a truncated episode is credited with the critics' value of its end.
+        budget_fraction: a constraint without an own budget gets this share of the start policy's cost.
+        budget_floor: smallest budget found that way, cost an episode.
+        budgets: absolute budgets by constraint, cost an episode.
+        multiplier: how the multipliers follow the costs.
+        seed: seeds scenarios, action sampling and minibatches.
+    """
+
+    method: str = "isa"
+    iterations: int = 20
+    total_steps: int | None = None
+    episodes_per_iteration: int = 48
+    archive_fraction: float = 0.5
+    epochs: int = 4
+    minibatch_sequences: int = 8
+    policy_learning_rate: float = 1e-4
+    critic_learning_rate: float = 5e-4
+    clip: float = 0.2
+    target_kl: float = 0.02
+    entropy: float = 0.0
+    kl_to_imitation: float = 0.02
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    advantage_floor: float = 0.05
+    max_grad_norm: float = 0.5
+    critic_warmup: int = 2
+    bootstrap_at_horizon: bool = True
+    budget_fraction: float = 0.2
+    budget_floor: float = 0.02
+    budgets: dict[str, float] = field(default_factory=dict)
+    multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method '{self.method}' is unknown; valid: {', '.join(METHODS)}")
+        for name in ("iterations", "episodes_per_iteration", "epochs", "minibatch_sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if not 0.0 <= self.archive_fraction <= 1.0:
+            raise ValueError(f"archive_fraction is {self.archive_fraction}, expected 0 to 1")
+        if any(budget < 0.0 for budget in self.budgets.values()):
+            raise ValueError("a budget is negative; give a cost per episode of 0 or more")

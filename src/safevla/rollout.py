@@ -1,0 +1,287 @@
+"""Play scenarios to their end: one function for judging a policy and for learning from it.
+
+A work queue feeds the homes: each takes the next scenario as soon as its episode ends. What an episode does
+depends on its scenario, its policy and the seed, never on which home plays it or in which order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safevla.policy.vla import SequenceBatch
+from safevla.types import Episode, Event, Observation, Scenario, Step
+
+# Called after each step as observer(env, step, active (N,) bool, playing (N,) index of the scenario or -1).
+Observer = Callable[[Any, Step, np.ndarray, np.ndarray], None]
+
+
+class VectorEnvironment(Protocol):
+    """What `play` needs of an environment; `tasks.env.HomeVecEnv` is the real one."""
+
+    num_envs: int
+    constraints: tuple[str, ...]
+    homes: Sequence[Any]  # each with `pose` (x, y, yaw) in metres and radians
+
+    def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> Observation:
+        """Start the scenarios in the homes where mask (N,) is True; observation of all N homes."""
+
+    def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> Step:
+        """Take actions (N,) in the active homes."""
+
+
+class Actor(Protocol):
+    """What `play` needs of a policy."""
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Forget the history of the homes where mask (N,) is True."""
+
+    def act(self, observation: Observation, uniforms: np.ndarray | None) -> Any:
+        """Decide for N homes; uniforms (N,) in [0, 1) sample the actions, None takes the most likely."""
+
+
+def play(
+    env: VectorEnvironment,
+    policy: Actor,
+    scenarios: Sequence[Scenario],
+    *,
+    greedy: bool = False,
+    seed: int | tuple[int, ...] = 0,
+    keep: Sequence[str] = (),
+    observer: Observer | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Episode]:
+    """Play every scenario once, from its start to its end.
+
+    Args:
+        env: N homes stepped together.
+        policy: decides for N homes.
+        scenarios: what to play; the same scenario may occur several times and is then played differently.
+        greedy: take the most likely action instead of sampling.
+        seed: with the scenario and its occurrence it determines the sampling of the actions.
+        keep: per-step fields of the policy's decision or of the observation to store in `Episode.extras` as
+            arrays (T, ...). "bootstrap" stores the values (1 + K,) of the state after the last step: what
+            the critics expect after a truncation, zeros after `end`.
+        observer: called after each step, before any home is reset.
+        progress: called as progress(finished, total) when an episode ends.
+
+    Returns:
+        The episodes in the order of the scenarios.
+    """
+    generators = _episode_generators(scenarios, seed)
+    played: list[_Recording | None] = [None] * env.num_envs
+    episodes: dict[int, Episode] = {}
+    upcoming = 0
+    observation: Observation | None = None
+
+    def finish(home: int, bootstrap: np.ndarray | None) -> None:
+        recording = played[home]
+        assert recording is not None
+        episodes[recording.index] = recording.episode(env.constraints, bootstrap)
+        played[home] = None
+        if progress is not None:
+            progress(len(episodes), len(scenarios))
+
+    while len(episodes) < len(scenarios):
+        free = [home for home in range(env.num_envs) if played[home] is None][: len(scenarios) - upcoming]
+        if free:
+            for offset, home in enumerate(free):
+                index = upcoming + offset
+                played[home] = _Recording(index, scenarios[index], generators[index], tuple(keep))
+            mask = _mask(env.num_envs, free)
+            observation = env.reset(mask, scenarios[upcoming : upcoming + len(free)])
+            policy.reset(mask)
+            upcoming += len(free)
+        assert observation is not None
+        decision = policy.act(observation, None if greedy else _draw(played))
+
+        # A truncated episode waits one turn, so that its last value comes with everybody's next decision.
+        for home, recording in enumerate(played):
+            if recording is not None and recording.truncated:
+                finish(home, np.asarray(decision.values[home], dtype=np.float32))
+        active = np.array([recording is not None for recording in played])
+        if not active.any():
+            continue
+        actions = np.where(active, np.asarray(decision.action, dtype=np.int64), 0)
+        before = _positions(env, active)
+        step = env.step(actions, active)
+        moved = np.hypot(*(_positions(env, active) - before).T)
+        if observer is not None:
+            playing = np.array([-1 if recording is None else recording.index for recording in played])
+            observer(env, step, active, playing)
+        for home, recording in enumerate(played):
+            if recording is None:
+                continue
+            recording.add(home, actions[home], decision, observation, step, moved[home])
+            waits = recording.truncated and "bootstrap" in keep
+            if step.terminated[home] or (recording.truncated and not waits):
+                finish(home, None)
+        observation = step.observation
+    return [episodes[index] for index in range(len(scenarios))]
+
+
+@dataclass
+class _Recording:
+    """One episode while it is being played."""
+
+    index: int
+    scenario: Scenario
+    generator: np.random.Generator
+    keep: tuple[str, ...]
+    actions: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    costs: list[np.ndarray] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    kept: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    metres: float = 0.0
+    success: bool = False
+    truncated: bool = False
+
+    def add(
+        self, home: int, action: int, decision: Any, observation: Observation, step: Step, metres: float
+    ) -> None:
+        """Record one step; the terminal step's reward, cost and events belong to the episode."""
+        self.actions.append(int(action))
+        self.rewards.append(float(step.reward[home]))
+        self.costs.append(np.array(step.costs[home], dtype=np.float32))
+        self.events.extend(step.events[home])
+        self.metres += float(metres)
+        self.success = bool(step.success[home])
+        self.truncated = bool(step.truncated[home]) and not bool(step.terminated[home])
+        for name in self.keep:
+            if name != "bootstrap":
+                source = decision if hasattr(decision, name) else observation
+                self.kept.setdefault(name, []).append(np.array(getattr(source, name)[home]))
+
+    def episode(self, constraints: tuple[str, ...], bootstrap: np.ndarray | None) -> Episode:
+        """Return what was recorded; `bootstrap` None stands for a state that has no future."""
+        extras = {name: np.stack(values) for name, values in self.kept.items()}
+        if "bootstrap" in self.keep:
+            nothing = np.zeros(1 + len(constraints), dtype=np.float32)
+            extras["bootstrap"] = nothing if bootstrap is None else bootstrap
+        return Episode(
+            scenario=self.scenario,
+            success=self.success,
+            truncated=self.truncated,
+            actions=np.array(self.actions, dtype=np.int64),
+            rewards=np.array(self.rewards, dtype=np.float32),
+            costs=np.stack(self.costs).reshape(len(self.actions), len(constraints)),
+            constraints=constraints,
+            events=self.events,
+            metres=self.metres,
+            extras=extras,
+        )
+
+
+def _episode_generators(
+    scenarios: Sequence[Scenario], seed: int | tuple[int, ...]
+) -> list[np.random.Generator]:
+    seeds = (seed,) if isinstance(seed, int) else seed
+    seen: Counter[str] = Counter()
+    generators = []
+    for scenario in scenarios:
+        key = scenario.hash
+        generators.append(np.random.default_rng([*seeds, int(key, 16), seen[key]]))
+        seen[key] += 1
+    return generators
+
+
+def _draw(played: Sequence[_Recording | None]) -> np.ndarray:
+    """Draw one uniform per home; a home that only waits for its last value takes none from its stream."""
+    return np.array(
+        [0.5 if item is None or item.truncated else item.generator.random() for item in played], np.float64
+    )
+
+
+def _mask(size: int, chosen: Sequence[int]) -> np.ndarray:
+    mask = np.zeros(size, dtype=bool)
+    mask[list(chosen)] = True
+    return mask
+
+
+def _positions(env: VectorEnvironment, active: np.ndarray) -> np.ndarray:
+    """Return x, y of each active home's robot, (N, 2) in metres."""
+    positions = np.zeros((len(active), 2))
+    for home in np.flatnonzero(active):
+        positions[home] = env.homes[home].pose[:2]
+    return positions
+
+
+def pad(arrays: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+    """Stack B arrays (T_i, ...) into (B, T, ...), zeros behind each end; T is the longest unless given."""
+    longest = max(len(array) for array in arrays) if length is None else length
+    padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded
+
+
+def length_buckets(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Split episodes into minibatches of similar length, in random order.
+
+    Lengths are jittered by a tenth before they are sorted, so that the groups differ between epochs while
+    little is padded.
+
+    Args:
+        lengths: (B,) steps of each episode.
+        size: episodes in a minibatch; the last one may hold fewer.
+        generator: draws the jitter and the order.
+
+    Returns:
+        Arrays of indices that cover 0..B-1 once.
+    """
+    order = np.argsort(lengths * generator.uniform(0.9, 1.1, len(lengths)), kind="stable")
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    return [groups[index] for index in generator.permutation(len(groups))]
+
+
+def sequence_batch(policy: Any, episodes: Sequence[Episode]) -> SequenceBatch:
+    """Stack episodes that kept features, holding and last_action into padded tensors (B, T, ...)."""
+    lengths = torch.tensor([episode.length for episode in episodes])
+    longest = int(lengths.max())
+    padded = {
+        name: torch.from_numpy(pad([episode.extras[name] for episode in episodes]))
+        for name in ("features", "holding", "last_action")
+    }
+    return SequenceBatch(
+        features=padded["features"],
+        holding=padded["holding"],
+        last_action=padded["last_action"],
+        text=policy.embed_text([episode.scenario.instruction for episode in episodes]),
+        actions=torch.from_numpy(pad([episode.actions for episode in episodes])),
+        mask=torch.arange(longest)[None, :] < lengths[:, None],
+    )
+
+
+def take(batch: SequenceBatch, rows: np.ndarray) -> SequenceBatch:
+    """Return some episodes of a batch, cut to the longest of them."""
+    index = torch.from_numpy(rows)
+    longest = int(batch.mask.index_select(0, index).sum(dim=1).max())
+    picked = {item.name: getattr(batch, item.name).index_select(0, index) for item in fields(batch)}
+    return SequenceBatch(
+        **{name: value if name == "text" else value[:, :longest] for name, value in picked.items()}
+    )
+
+
+@torch.no_grad()
+def evaluate_all(policy: Any, batch: SequenceBatch, size: int) -> tuple[Tensor, Tensor]:
+    """Return logits (B, T, A) and values (B, T, 1 + K) of all episodes, in groups of similar length."""
+    order = np.argsort(batch.mask.sum(dim=1).numpy(), kind="stable")
+    logits: Tensor | None = None
+    values: Tensor | None = None
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        part_logits, part_values = policy.evaluate_sequences(take(batch, rows))
+        if logits is None or values is None:
+            logits = part_logits.new_zeros(*batch.mask.shape, part_logits.shape[-1])
+            values = part_values.new_zeros(*batch.mask.shape, part_values.shape[-1])
+        logits[rows, : part_logits.shape[1]] = part_logits
+        values[rows, : part_values.shape[1]] = part_values
+    assert logits is not None and values is not None
+    return logits, values

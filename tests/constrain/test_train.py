@@ -1,0 +1,138 @@
+"""The whole loop on a planted problem: without constraints it takes the costly action, with them it does not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy import ToyEnv, ToyPolicy, scenario
+
+from safevla.constrain.train import MultiplierConfig, TrainConfig, draw_scenarios, train
+from safevla.rollout import play
+
+DOMAIN = [scenario(number, "Fetch" if number % 3 == 0 else "ObjNav") for number in range(40)]
+ARCHIVE = [scenario(number) for number in range(1000, 1004)]
+SMALL = TrainConfig(
+    iterations=4,
+    episodes_per_iteration=16,
+    minibatch_sequences=4,
+    policy_learning_rate=0.02,
+    critic_learning_rate=0.02,
+    critic_warmup=1,
+    target_kl=0.1,
+    seed=5,
+)
+
+
+def learn(method, out, kind="ascent"):
+    multiplier = MultiplierConfig(kind=kind, initial=0.0, learning_rate=0.3)
+    config = replace(
+        SMALL, method=method, iterations=40, episodes_per_iteration=24, kl_to_imitation=0.0, target_kl=0.2,
+        budgets={"greedy": 0.5}, multiplier=multiplier,
+    )  # fmt: skip
+    policy = train(config, ToyPolicy(), ToyEnv(8), DOMAIN, [], out)
+    episodes = play(ToyEnv(8), policy, DOMAIN, seed=99)
+    return np.mean([e.cost for e in episodes]), np.mean([e.rewards.sum() for e in episodes])
+
+
+def test_rl_takes_the_costly_action_and_isa_respects_the_budget(tmp_path):
+    rl_cost, rl_return = learn("rl", tmp_path / "rl")
+    isa_cost, isa_return = learn("isa", tmp_path / "isa")
+    assert rl_cost > 3.5 and rl_return > 3.8  # of about 4.9 steps
+    assert isa_cost < 1.0 and isa_return > 2.3
+
+
+def test_pid_respects_the_budget_too(tmp_path):
+    cost, _ = learn("isa", tmp_path, "pid")
+    assert cost < 1.0
+
+
+def weights(policy):
+    return torch.cat([parameter.detach().flatten() for parameter in policy.parameters()])
+
+
+def metrics(path):
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if not key.startswith("perf/")} for line in lines]
+
+
+@pytest.mark.parametrize("kind", ["ascent", "pid"])
+def test_resume_is_exact_to_the_bit(tmp_path, kind):
+    config = replace(SMALL, multiplier=MultiplierConfig(kind=kind))
+    straight = train(config, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "straight")
+    train(replace(config, iterations=2), ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "halves")
+    # The policy handed in on resume is another one: all that counts is in the folder.
+    resumed = train(config, ToyPolicy(seed=77), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "halves")
+    assert torch.equal(weights(straight), weights(resumed))
+    assert metrics(tmp_path / "straight") == metrics(tmp_path / "halves")
+    assert not torch.equal(weights(straight), weights(ToyPolicy()))
+
+
+def test_critics_alone_learn_in_the_warm_up_while_multipliers_rest(tmp_path):
+    start = ToyPolicy()
+    config = replace(SMALL, iterations=2, critic_warmup=2)
+    policy = train(config, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path)
+    assert torch.equal(policy.actor.weight, start.actor.weight)
+    assert not torch.equal(policy.critic.weight, start.critic.weight)
+    lines = metrics(tmp_path)
+    assert all(line["multiplier/greedy"] == config.multiplier.initial for line in lines)
+    mean = np.mean([line["rollout/cost/greedy"] for line in lines])
+    assert lines[-1]["budget/greedy"] == pytest.approx(0.2 * mean)
+    assert lines[-1]["budget/never"] == config.budget_floor
+
+
+def test_critics_come_to_explain_the_returns(tmp_path):
+    config = replace(SMALL, iterations=20, critic_warmup=20, critic_learning_rate=0.1, epochs=10)
+    train(config, ToyPolicy(), ToyEnv(4), DOMAIN, [], tmp_path)
+    lines = metrics(tmp_path)
+    assert lines[-1]["explained_variance/greedy"] > 0.15 > lines[0]["explained_variance/greedy"]
+    assert "explained_variance/never" not in lines[-1]
+
+
+def test_total_steps_ends_the_run_and_every_metric_is_there(tmp_path):
+    seen = []
+    config = replace(SMALL, iterations=1000, total_steps=200, method="rl")
+    train(
+        config, ToyPolicy(), ToyEnv(4), DOMAIN, [], tmp_path, lambda number, line: seen.append((number, line))
+    )
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["steps"] >= 200 > lines[-2]["steps"]
+    assert [number for number, _ in seen] == list(range(len(lines)))
+    expected = {
+        "rollout/return", "rollout/success", "rollout/cost/greedy", "multiplier/never", "budget/greedy",
+        "loss/policy", "loss/value", "loss/cost_value", "loss/entropy", "loss/kl", "perf/steps_per_s",
+        "perf/collect_share", "perf/update_share", "explained_variance/reward", "explained_variance/greedy",
+    }  # fmt: skip
+    assert expected <= set(lines[0])
+    assert all(line["multiplier/greedy"] == 0.0 for line in lines)
+
+
+def test_draws_mix_domain_and_archive_by_weight_and_repeat():
+    config = replace(SMALL, archive_fraction=0.25, episodes_per_iteration=40)
+    drawn = draw_scenarios(config, 3, DOMAIN, ARCHIVE, [0.0, 0.0, 1.0, 0.0])
+    assert drawn == draw_scenarios(config, 3, DOMAIN, ARCHIVE, [0.0, 0.0, 1.0, 0.0])
+    assert drawn != draw_scenarios(config, 4, DOMAIN, ARCHIVE, [0.0, 0.0, 1.0, 0.0])
+    assert [item for item in drawn if item.house_seed >= 1000] == [ARCHIVE[2]] * 10
+    fresh = [item for item in drawn if item.house_seed < 1000]
+    assert len(fresh) == len(set(fresh)) == 30
+    longest_first = draw_scenarios(config, 0, [replace(s, expert_length=s.house_seed) for s in DOMAIN], [])
+    assert [s.expert_length for s in longest_first] == sorted(range(40), reverse=True)
+
+
+def test_bad_input_is_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match="budget for 'gredy'.*valid: greedy, never"):
+        train(replace(SMALL, budgets={"gredy": 1.0}), ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "a")
+    with pytest.raises(ValueError, match="do not fit"):
+        train(SMALL, ToyPolicy(constraints=("x",)), ToyEnv(2), DOMAIN, [], tmp_path / "b")
+    with pytest.raises(ValueError, match="at least one domain"):
+        train(SMALL, ToyPolicy(), ToyEnv(2), [], [], tmp_path / "c")
+    one = replace(SMALL, iterations=1)
+    train(one, ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "d")
+    with pytest.raises(ValueError, match="made by method 'isa'"):
+        train(replace(one, method="rl"), ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "d")
+    (tmp_path / "d" / "checkpoint.pt").write_bytes(b"half")
+    with pytest.raises(ValueError, match="cannot resume"):
+        train(one, ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "d")
+    with pytest.raises(ValueError, match="method 'ppo' is unknown"):
+        replace(SMALL, method="ppo")
