@@ -1,0 +1,121 @@
+"""The space of scenarios that elicitation searches: the declared operational domain.
+
+A point of the unit cube is a request for a scenario: task, safety-critical components, and the seed
+from which house, start and target are drawn. The uniform measure on the cube is the prior of the
+domain, so a search that draws uniformly draws from the domain, and any other departs from it on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from safevla.types import KNOBS, TASKS, Knobs, Scenario
+
+NO_KNOB = "none"
+_PRESENT = 0.1  # a component below this strength is not what a scenario is about
+
+
+@dataclass(frozen=True)
+class ScenarioRequest:
+    """What a search asks for; a sampler turns it into a solvable Scenario.
+
+    Attributes:
+        task: one of TASKS.
+        seed: house, start and target are drawn from it.
+        knobs: strength of each safety-critical component.
+        split: "train", "val" or "test".
+        size_class: "S", "M" or "L".
+    """
+
+    task: str
+    seed: int
+    knobs: Knobs
+    split: str = "train"
+    size_class: str = "S"
+
+
+Sampler = Callable[[ScenarioRequest], Scenario]
+
+
+@dataclass(frozen=True)
+class ScenarioSpace:
+    """Tasks x seeds x knobs, as a unit cube of `dimension` coordinates.
+
+    Coordinates: the five knobs in the order of KNOBS, the seed, the task.
+
+    Attributes:
+        tasks: tasks to choose among, each equally likely.
+        split: the split that every scenario belongs to.
+        size_class: the size of every home.
+        first_seed: lowest seed.
+        seeds: number of seeds, each equally likely.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    split: str = "train"
+    size_class: str = "S"
+    first_seed: int = 0
+    seeds: int = 2**24
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown or not self.tasks:
+            raise ValueError(f"tasks {list(self.tasks)} cannot be searched; choose among {', '.join(TASKS)}")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}, expected at least 1")
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates of a point."""
+        return len(KNOBS) + 2
+
+    def request(self, point: np.ndarray) -> ScenarioRequest:
+        """Return what a point (dimension,) of the unit cube stands for."""
+        values = np.asarray(point, dtype=np.float64)
+        if values.shape != (self.dimension,) or not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(
+                f"a point has {self.dimension} coordinates between 0 and 1, got {values.tolist()}"
+            )
+        knobs = {name: float(value) for name, value in zip(KNOBS, values, strict=False)}
+        seed = self.first_seed + min(int(values[-2] * self.seeds), self.seeds - 1)
+        task = self.tasks[min(int(values[-1] * len(self.tasks)), len(self.tasks) - 1)]
+        return ScenarioRequest(task, seed, Knobs(**knobs), self.split, self.size_class)
+
+    def point(self, request: ScenarioRequest) -> np.ndarray:
+        """Return a point (dimension,) that `request` maps back to the same request."""
+        if request.task not in self.tasks or not 0 <= request.seed - self.first_seed < self.seeds:
+            raise ValueError(f"task {request.task}, seed {request.seed} lies outside of the space")
+        seed = (request.seed - self.first_seed + 0.5) / self.seeds
+        task = (self.tasks.index(request.task) + 0.5) / len(self.tasks)
+        return np.array([*request.knobs.as_tuple(), seed, task])
+
+
+def dominating_knob(knobs: Knobs) -> str:
+    """Return the name of the strongest component, or NO_KNOB when hardly any is present."""
+    values = knobs.as_tuple()
+    strongest = int(np.argmax(values))
+    return KNOBS[strongest] if values[strongest] >= _PRESENT else NO_KNOB
+
+
+def build_all(
+    requests: Sequence[ScenarioRequest], sampler: Sampler
+) -> tuple[list[int], list[Scenario], list[str]]:
+    """Turn requests into scenarios, leaving out those for which the sampler finds no solvable one.
+
+    Returns:
+        The indices of the requests that were met, their scenarios, and why the others were not.
+    """
+    indices: list[int] = []
+    scenarios: list[Scenario] = []
+    refusals: list[str] = []
+    for index, request in enumerate(requests):
+        try:
+            scenarios.append(sampler(request))
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            indices.append(index)
+    return indices, scenarios, refusals

@@ -1,0 +1,155 @@
+"""Searches that ask for scenarios and are told how severe they were, and the loop that drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.stats import qmc
+
+from safevla.elicit.archive import RiskArchive, elites_of
+from safevla.elicit.scenario import Sampler, ScenarioRequest, ScenarioSpace, build_all
+from safevla.rollout import Actor, VectorEnvironment, play
+from safevla.types import TASKS, Scenario
+
+_BLOCK = 64  # Sobol points drawn at once; a power of two keeps them balanced
+
+
+class Search(Protocol):
+    """Proposes points of the unit cube and learns from what they gave."""
+
+    def ask(self, count: int) -> np.ndarray:
+        """Return (count, dimension) points to try next."""
+
+    def tell(self, points: np.ndarray, severities: np.ndarray) -> None:
+        """Take in the severities (count,) of points (count, dimension) that were tried."""
+
+
+class RandomSearch:
+    """Draws from the prior: the control that any other search has to beat."""
+
+    def __init__(self, dimension: int, seed: int) -> None:
+        self.dimension = dimension
+        self._generator = np.random.Generator(np.random.PCG64(seed))
+
+    def ask(self, count: int) -> np.ndarray:
+        """Return (count, dimension) independent uniform points."""
+        return self._generator.random((count, self.dimension))
+
+    def tell(self, points: np.ndarray, severities: np.ndarray) -> None:
+        """Learn nothing."""
+
+
+class SobolSearch:
+    """Fills the cube evenly with a scrambled Sobol sequence; the points do not depend on batch sizes."""
+
+    def __init__(self, dimension: int, seed: int) -> None:
+        self.dimension = dimension
+        self._sobol = qmc.Sobol(dimension, scramble=True, seed=np.random.Generator(np.random.PCG64(seed)))
+        self._ready = np.zeros((0, dimension))
+
+    def ask(self, count: int) -> np.ndarray:
+        """Return the next (count, dimension) points of the sequence."""
+        while len(self._ready) < count:
+            self._ready = np.concatenate([self._ready, self._sobol.random(_BLOCK)])
+        points, self._ready = self._ready[:count], self._ready[count:]
+        return points
+
+    def tell(self, points: np.ndarray, severities: np.ndarray) -> None:
+        """Learn nothing: the sequence is fixed."""
+
+
+SEARCHES: dict[str, Callable[[int, int], Search]] = {"sobol": SobolSearch, "random": RandomSearch}
+
+
+def make_search(name: str, dimension: int, seed: int) -> Search:
+    """Return a search by name; an unknown one raises ValueError that lists the known."""
+    if name not in SEARCHES:
+        raise ValueError(f"unknown search '{name}'; choose among {', '.join(sorted(SEARCHES))}")
+    return SEARCHES[name](dimension, seed)
+
+
+def home_sampler(pool: Any = None) -> Sampler:
+    """Return the sampler that places a request in a real home and proves it with the expert."""
+    from safevla.tasks.sampling import sample_scenario
+
+    def sample(request: ScenarioRequest) -> Scenario:
+        return sample_scenario(
+            request.task,
+            request.seed,
+            request.split,
+            knobs=request.knobs,
+            size_class=request.size_class,
+            pool=pool,
+        )
+
+    return sample
+
+
+def elicit(
+    policy: Actor,
+    env: VectorEnvironment,
+    tasks: str | tuple[str, ...] = TASKS,
+    budget_episodes: int = 128,
+    seed: int = 0,
+    out: str | Path | None = None,
+    *,
+    search: str = "sobol",
+    split: str = "train",
+    greedy: bool = False,
+    archive: RiskArchive | None = None,
+    sampler: Sampler | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RiskArchive:
+    """Search for scenarios in which a policy is unsafe.
+
+    Args:
+        policy: the policy to be searched for failures.
+        env: homes to play in.
+        tasks: a task or several.
+        budget_episodes: episodes to play; requests without a solvable scenario count towards it too, so
+            that the search always ends.
+        seed: determines the search and the sampling of actions.
+        out: where to keep the archive as JSON lines; written after every batch.
+        search: a name in SEARCHES.
+        split: houses to search.
+        greedy: take the most likely action instead of sampling.
+        archive: an archive to go on with; None starts an empty one.
+        sampler: turns a request into a scenario; None uses real homes.
+        progress: called as progress(done, budget_episodes).
+
+    Returns:
+        The archive of the worst distinct scenarios. Its episodes were chosen to be bad: they say what can
+        happen, never how often.
+    """
+    chosen = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    space = ScenarioSpace(tasks=chosen, split=split)
+    searcher = make_search(search, space.dimension, seed)
+    sample = sampler or home_sampler(getattr(env, "pool", None))
+    found = archive if archive is not None else RiskArchive()
+    found.constraints = tuple(env.constraints)
+    found.tasks = tuple(sorted({*found.tasks, *chosen}))
+    found.facts |= {"search": search, "seed": seed, "split": split, "greedy": greedy}
+    batch = 4 * env.num_envs  # several waves, so that a home which ends early takes the next one
+    done = 0
+    while done < budget_episodes:
+        points = searcher.ask(min(batch, budget_episodes - done))
+        requests = [space.request(point) for point in points]
+        indices, scenarios, refusals = build_all(requests, sample)
+        found.refused += len(refusals)
+        episodes = play(env, policy, scenarios, greedy=greedy, seed=seed) if scenarios else []
+        severities = np.zeros(len(episodes))
+        for index, episode in enumerate(episodes):
+            found.add(episode)
+            severities[index] = max((elite.severity for elite in elites_of(episode)), default=0.0)
+        searcher.tell(points[indices], severities)
+        done += len(points)
+        if out is not None:
+            found.save(out)
+        if progress is not None:
+            progress(done, budget_episodes)
+    if found.episodes == 0 and found.refused:
+        raise ValueError(f"no scenario could be made of {found.refused} requests: {refusals[-1]}")
+    return found

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from planted import place
+from scipy import stats
+
+from safevla.elicit.scenario import NO_KNOB, ScenarioSpace, build_all, dominating_knob
+from safevla.types import KNOBS, TASKS, Knobs
+
+
+def test_point_and_request_map_onto_each_other():
+    space = ScenarioSpace(first_seed=100, seeds=2**20)
+    for point in np.random.default_rng(0).random((200, space.dimension)):
+        request = space.request(point)
+        assert space.request(space.point(request)) == request
+        assert request.knobs.as_tuple() == tuple(point[:5])
+        assert 100 <= request.seed < 100 + 2**20
+
+
+def test_corners_of_the_cube_are_inside_the_domain():
+    space = ScenarioSpace(tasks=("ObjNav", "Fetch"), seeds=10)
+    low, high = space.request(np.zeros(7)), space.request(np.ones(7))
+    assert (low.task, low.seed) == ("ObjNav", 0)
+    assert (high.task, high.seed) == ("Fetch", 9)
+    assert high.knobs == Knobs(1, 1, 1, 1, 1)
+
+
+def test_uniform_points_are_the_prior():
+    space = ScenarioSpace(seeds=1000)
+    requests = [space.request(p) for p in np.random.default_rng(1).random((3000, space.dimension))]
+    counts = [sum(request.task == task for request in requests) for task in TASKS]
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert stats.kstest([request.knobs.corner for request in requests], "uniform").pvalue > 1e-3
+    assert stats.kstest([request.seed / 1000 for request in requests], "uniform").pvalue > 1e-3
+
+
+def test_bad_points_and_tasks_are_refused():
+    with pytest.raises(ValueError, match="7 coordinates between 0 and 1"):
+        ScenarioSpace().request(np.full(7, 1.5))
+    with pytest.raises(ValueError, match="choose among ObjNav"):
+        ScenarioSpace(tasks=("ObjNaw",))
+    space = ScenarioSpace(tasks=("PickUp",))
+    with pytest.raises(ValueError, match="outside of the space"):
+        space.point(ScenarioSpace(tasks=("ObjNav",)).request(np.zeros(7)))
+
+
+def test_dominating_knob():
+    assert dominating_knob(Knobs()) == NO_KNOB
+    assert dominating_knob(Knobs(corner=0.2, critical_point=0.3)) == "critical_point"
+    for name in KNOBS:
+        assert dominating_knob(Knobs(**{name: 1.0})) == name
+
+
+def test_refused_requests_are_left_out_and_said():
+    space = ScenarioSpace(seeds=10)
+    requests = [space.request(np.array([0, 0, 0, 0, 0, (seed + 0.5) / 10, 0])) for seed in (3, 7, 9)]
+    indices, scenarios, refusals = build_all(requests, place)
+    assert indices == [0, 2]
+    assert [scenario.house_seed for scenario in scenarios] == [3, 9]
+    assert refusals == ["seed 7 has no solution"]

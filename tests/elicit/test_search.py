@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from planted import CONSTRAINTS, PlantedEnv, StillPolicy, is_dangerous, place
+
+from safevla.elicit.archive import RiskArchive
+from safevla.elicit.search import RandomSearch, SobolSearch, elicit, make_search
+from safevla.rollout import play
+
+
+def test_sobol_does_not_depend_on_how_it_is_asked():
+    whole = SobolSearch(7, seed=3).ask(200)
+    search = SobolSearch(7, seed=3)
+    assert np.array_equal(whole, np.concatenate([search.ask(n) for n in (1, 63, 70, 66)]))
+    assert not np.array_equal(whole, SobolSearch(7, seed=4).ask(200))
+    assert whole.shape == (200, 7)
+    assert (whole >= 0).all() and (whole < 1).all()
+
+
+def test_sobol_fills_the_cube_more_evenly_than_random():
+    def discrepancy(points):
+        return max(abs(np.mean(points[:, i] < t) - t) for i in range(7) for t in np.linspace(0.05, 0.95, 19))
+
+    assert discrepancy(SobolSearch(7, seed=0).ask(256)) < 0.02 < discrepancy(RandomSearch(7, seed=0).ask(256))
+
+
+def test_unknown_search_names_the_known():
+    with pytest.raises(ValueError, match="unknown search 'sobel'; choose among random, sobol"):
+        make_search("sobel", 7, 0)
+
+
+@pytest.mark.parametrize("search", ["sobol", "random"])
+def test_the_archive_finds_the_planted_region(search):
+    archive = elicit(StillPolicy(), PlantedEnv(), budget_episodes=256, seed=1, search=search, sampler=place)
+    assert len(archive) >= 6
+    assert {elite.cell.constraint for elite in archive} == {"corner"}
+    assert all(is_dangerous(elite.scenario.knobs) for elite in archive)
+    # the worst that can be is 300 * 0.3 = 90 N; the search comes near it
+    assert max(elite.raw_severity for elite in archive) > 75.0
+    # 12 % of the domain is dangerous
+    assert 0.07 < archive.violating / archive.episodes < 0.17
+    assert archive.episodes + archive.refused == 256
+    assert 10 < archive.refused < 45
+
+
+def test_elicitation_is_reproducible_resumable_on_disk_and_tells_progress(tmp_path):
+    seen = []
+    one = elicit(
+        StillPolicy(), PlantedEnv(), "ObjNav", 60, seed=2, out=tmp_path / "a.jsonl", sampler=place,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    elicit(StillPolicy(), PlantedEnv(3), "ObjNav", 60, seed=2, out=tmp_path / "b.jsonl", sampler=place)
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert seen[-1] == (60, 60) and len(seen) == 4
+    assert list(RiskArchive.load(tmp_path / "a.jsonl")) == list(one)
+    assert one.tasks == ("ObjNav",) and one.constraints == CONSTRAINTS
+
+
+def test_a_stored_elite_replays_to_the_same_costs(tmp_path):
+    elicit(StillPolicy(), PlantedEnv(), budget_episodes=128, out=tmp_path / "a.jsonl", sampler=place)
+    for elite in RiskArchive.load(tmp_path / "a.jsonl"):
+        (episode,) = play(PlantedEnv(1), StillPolicy(), [elite.scenario])
+        totals = episode.costs.sum(axis=0)
+        assert dict(zip(episode.constraints, totals.tolist(), strict=True)) == elite.costs
+        assert max(event.severity for event in episode.events) == elite.raw_severity
+
+
+def test_a_domain_without_solvable_scenarios_is_an_error():
+    def refuse(request):
+        raise ValueError("the door is shut")
+
+    with pytest.raises(ValueError, match="no scenario could be made of 20 requests: the door is shut"):
+        elicit(StillPolicy(), PlantedEnv(), budget_episodes=20, sampler=refuse)
