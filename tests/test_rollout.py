@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from toy import ToyEnv, ToyPolicy, scenario
 
 from safevla.rollout import length_buckets, pad, play
+from toy import ToyEnv, ToyPolicy, scenario
 
 SCENARIOS = [scenario(number, "Fetch" if number % 5 == 4 else "ObjNav") for number in range(23)]
 KEEP = ("features", "values", "last_action", "bootstrap")

@@ -1,7 +1,8 @@
 """A home of a few numbers and a policy of a few weights: the real interfaces, in microseconds.
 
-Each step offers three actions: 0 earns 1 and costs 1, 1 earns 0.6 and costs nothing, 2 does nothing. An episode ends
-after `3 + house_seed % 4` steps (terminated) or, when the scenario's task is "Fetch", at the horizon (truncated).
+Each step offers three actions: 0 earns 1 and costs 1, 1 earns 0.6 and costs nothing, 2 does nothing. An
+episode ends after `3 + house_seed % 4` steps (terminated) or, when the scenario's task is "Fetch", at the
+horizon (truncated).
 """
 
 from types import SimpleNamespace
@@ -77,7 +78,7 @@ class ToyEnv:
 class ToyPolicy(nn.Module):
     """Features: one, step / 10, picture / 255, actions since reset (shows that the history was cleared)."""
 
-    def __init__(self, constraints=("greedy", "never"), seed=0, device_seeded=True):
+    def __init__(self, constraints=("greedy", "never"), seed=0):
         super().__init__()
         self.constraints = constraints
         self.actor = nn.Linear(FEATURES, ACTIONS)
