@@ -208,7 +208,7 @@ def _mask(size: int, chosen: Sequence[int]) -> np.ndarray:
 def _positions(env: VectorEnvironment, active: np.ndarray) -> np.ndarray:
     """Return x, y of each active home's robot, (N, 2) in metres."""
     positions = np.zeros((len(active), 2))
-    for home in np.flatnonzero(active):
+    for home in np.flatnonzero(active).tolist():
         positions[home] = env.homes[home].pose[:2]
     return positions
 

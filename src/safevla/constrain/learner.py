@@ -152,7 +152,7 @@ class Learner:
                     loss = loss + config.kl_to_imitation * losses["kl_to_imitation"]
                 self.actor.zero_grad(set_to_none=True)
                 self.critics.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 self._step(self.critics)
                 if actor_learns:
                     self._step(self.actor)

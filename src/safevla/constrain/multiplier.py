@@ -78,10 +78,13 @@ class Multipliers:
         before = relative_cost if self._updates == 0 else self._smooth_cost
         self._smooth_cost = old * before + (1.0 - old) * relative_cost
         rise = np.maximum(self._smooth_cost - before, 0.0)
-        return config.proportional * self._smooth_error + self._integral + config.derivative * rise
+        total: np.ndarray = (
+            config.proportional * self._smooth_error + self._integral + config.derivative * rise
+        )
+        return total
 
     def _bounded(self, values: np.ndarray) -> np.ndarray:
-        return np.clip(values, 0.0, self.config.maximum)
+        return np.asarray(np.clip(values, 0.0, self.config.maximum))
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain data from which `load_state_dict` goes on exactly."""
