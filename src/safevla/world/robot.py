@@ -22,7 +22,7 @@ FOOTPRINT_RADIUS = 0.26  # m: circle around the base that holds the robot with t
 ROBOT_HEIGHT = 1.41  # m
 LIFT_RANGE = (0.0, 1.10)  # m of travel
 ARM_RANGE = (0.0, 0.52)  # m of extension
-WRIST_RANGE = (-1.75, 4.0)  # rad
+WRIST_RANGE = (-1.75, 4.0)  # rad; kept by the targets, so that the model means the same in degrees
 FOLDED = (0.5, 0.0, math.pi / 2)  # lift, arm, wrist at the start of an episode
 GRIPPER_HEIGHT = 0.10  # m: height of the gripper's tip when the lift is at 0
 REACH = 0.21  # m: distance of the wrist from the axis of the base, to the right, when the arm is in
@@ -96,7 +96,7 @@ _TEMPLATE = """
         <joint name="arm_2" type="slide" axis="0 -1 0" range="{stage_range}"/>
         <geom name="robot_arm_2" type="box" size="0.02 0.135 0.02" pos="-0.05 -0.045 0" mass="0.4" {metal}/>
         <body name="gripper" pos="-0.05 -{reach} 0" gravcomp="1">
-          <joint name="wrist_yaw" type="hinge" axis="0 0 1" range="{wrist_range}" armature="0.02"/>
+          <joint name="wrist_yaw" type="hinge" axis="0 0 1" armature="0.02"/>
           <geom name="robot_wrist" type="cylinder" size="0.027 0.06" pos="0 0 -0.05" mass="0.4" {dark}/>
           <geom name="robot_palm" type="box" size="0.025 0.03 0.015" pos="0 -0.05 -0.11" mass="0.2" {metal}/>
           <geom name="robot_finger_left" type="box" size="0.005 0.035 0.01" pos="0.022 -0.115 -0.11"
@@ -111,11 +111,11 @@ _TEMPLATE = """
 </body>
 """
 
-# Per joint: stiffness (N/m or N m/rad), damping, force limit (N or N m). The base may push with 160 N: enough
-# to slide a chair, and what 24 kg need to cover 0.2 m in 0.4 s from rest to rest.
+# Per joint: stiffness (N/m or N m/rad), damping, force limit (N or N m). The base may push with 140 N: enough
+# to slide a chair, and a little more than 23 kg need to cover 0.2 m in half a second from rest to rest.
 SERVOS = (
-    (40000.0, 2000.0, 160.0),
-    (40000.0, 2000.0, 160.0),
+    (40000.0, 2000.0, 140.0),
+    (40000.0, 2000.0, 140.0),
     (4000.0, 200.0, 40.0),
     (8000.0, 350.0, 80.0),
     (4000.0, 160.0, 50.0),
@@ -142,14 +142,13 @@ def robot_xml() -> str:
         fovy=_numbers(VERTICAL_FIELD_OF_VIEW),
         lift_range=_numbers(*LIFT_RANGE),
         stage_range=_numbers(0, half),
-        wrist_range=_numbers(*WRIST_RANGE),
         reach=_numbers(REACH),
         tip=_numbers(TIP_LENGTH),
     )
 
 
 def actuator_xml() -> str:
-    """Return the `<actuator>` element: one position servo with a force limit per joint, in the order of JOINTS."""
+    """Return the `<actuator>` element: a position servo with a force limit per joint, as in JOINTS."""
     rows = [
         f'<position name="{joint}" joint="{joint}" kp="{_numbers(kp)}" kv="{_numbers(kv)}" '
         f'forcerange="{_numbers(-force, force)}"/>'
@@ -159,7 +158,7 @@ def actuator_xml() -> str:
 
 
 def equality_xml() -> str:
-    """Return the `<equality>` element: one inactive weld whose second body the simulator sets when it grasps."""
+    """Return the `<equality>` element: an inactive weld; its second body is set when something is grasped."""
     return (
         f'<equality><weld name="{GRASP}" body1="gripper" active="false" solref="0.01 1" '
         'solimp="0.95 0.99 0.001"/></equality>'
@@ -202,9 +201,7 @@ class RobotIds:
                 cameras=(model.camera(CAMERAS[0]).id, model.camera(CAMERAS[1]).id),
             )
         except KeyError as error:
-            raise ValueError(
-                f"the model has no complete robot, add world.robot.robot_xml(): {error}"
-            ) from error
+            raise ValueError(f"the model has no complete robot, add robot_xml() to it: {error}") from error
 
 
 def joint_values(x: float, y: float, yaw: float, lift: float, arm: float, wrist: float) -> np.ndarray:
@@ -223,9 +220,7 @@ def commanded_target(joints: np.ndarray, action: int) -> np.ndarray:
         ValueError: the id is not one of the actions.
     """
     if not 0 <= action < len(MOTIONS):
-        raise ValueError(
-            f"action {action} is not an id of the {len(MOTIONS)} actions, use 0 to {len(MOTIONS) - 1}"
-        )
+        raise ValueError(f"action {action} does not exist, use an id from 0 to {len(MOTIONS) - 1}")
     motion = MOTIONS[action]
     yaw = joints[2]
     arm = min(max(joints[4] + joints[5] + motion.arm, ARM_RANGE[0]), ARM_RANGE[1])

@@ -1,0 +1,472 @@
+"""One home with a robot in it: settling, resetting, acting, and what each action did.
+
+An action is first swept kinematically: the robot, and what it holds, are placed along the motion and tested for
+contact. If nothing else moves and nothing is touched, that is the motion, at a cost of a few collision tests.
+Otherwise the action is simulated from its beginning for half a second, and every substep's contacts are read.
+Both ways end at the same place when nothing is in the way.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+
+from safevla.types import Knobs
+from safevla.world.contacts import ContactTracker
+from safevla.world.grasp import GRASP_DISTANCE, Grasp, nearest_graspable
+from safevla.world.house import generate
+from safevla.world.robot import (
+    ARM_RANGE,
+    DROP,
+    FOLDED,
+    FOOTPRINT_RADIUS,
+    PICK_UP,
+    REACH,
+    TIP_LENGTH,
+    commanded_target,
+    joint_values,
+)
+from safevla.world.scene import Scene, compile_scene
+
+SUBSTEPS = 100  # of 5 ms: how long a simulated action lasts
+MOTION_SUBSTEPS = 90  # the part in which the targets move; the rest lets the servos arrive
+ACCELERATING = 0.3  # share of the motion spent speeding up, and again slowing down
+SWEEP_SPACING = 0.025  # m: longest way of any point of the robot between two poses of a sweep
+BLOCKED_SHARE = 0.2  # a motion that ends short by more than this share is blocked
+START_OVERLAP = 0.01  # m by which a robot may overlap something where it starts
+PARKING = (-100.0, -100.0)  # where the robot is while a house settles
+SETTLE_STEPS = 600
+SETTLE_FREE_STEPS = 200  # after these, speeds are damped so that nothing rolls for ever
+SETTLE_DAMPING = 0.9
+JOINT_GROUPS = (
+    slice(0, 2),
+    slice(2, 3),
+    slice(3, 4),
+    slice(4, 6),
+    slice(6, 7),
+)  # base, yaw, lift, arm, wrist
+
+
+@dataclass(frozen=True)
+class SettledScene:
+    """A scene whose objects have come to rest. Shared between homes, never written to.
+
+    Attributes:
+        scene: the compiled house.
+        data: its state, everything asleep, the robot parked outside.
+        rest_pose: (E, 7) position and quaternion of each entity's body.
+        tracker: records of the contacts at rest, from which every home starts.
+    """
+
+    scene: Scene
+    data: mujoco.MjData
+    rest_pose: np.ndarray
+    tracker: ContactTracker
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one action did. Arrays are over the E entities; N, m, s, rad unless stated.
+
+    Attributes:
+        contact_force: peak normal force between the robot, or what it holds, and the entity.
+        contact_impulse: impulse of these forces, N s.
+        contact_speed: relative speed of the two bodies when they first touched in this action, m/s.
+        displacement: distance of the body's frame from where it was before the action.
+        displacement_from_rest: distance from where it stood when the house had settled.
+        tilt: angle of the body's upward axis to where it pointed when the house had settled.
+        drop_height: the largest fall within the action, from its top (which may lie in an earlier action).
+        supported: something carries it, or it is held or asleep.
+        chain: in this action a chain of contacts led from the robot to it.
+        damage_impulse: largest impulse in 25 ms by which contacts exceeded the load that it bears at rest, N s.
+        broken: a fragile thing whose break impulse has been exceeded; stays broken.
+        moving: it moves at the end of the action, other than in the gripper.
+        blocked: the motion ended short by more than 20 %.
+        blocked_by: the entity pushed hardest while blocked; -1 if none (or the floor) stopped it.
+        blocked_force: peak force on that entity.
+        held: the entity in the gripper, or -1.
+        substeps: simulated substeps, 0 when the action was kinematic.
+        metres: way of the base.
+        nan: the state went bad; the home is as it was before the action.
+    """
+
+    contact_force: np.ndarray
+    contact_impulse: np.ndarray
+    contact_speed: np.ndarray
+    displacement: np.ndarray
+    displacement_from_rest: np.ndarray
+    tilt: np.ndarray
+    drop_height: np.ndarray
+    supported: np.ndarray
+    chain: np.ndarray
+    damage_impulse: np.ndarray
+    broken: np.ndarray
+    moving: np.ndarray
+    blocked: bool = False
+    blocked_by: int = -1
+    blocked_force: float = 0.0
+    held: int = -1
+    substeps: int = 0
+    metres: float = 0.0
+    nan: bool = False
+
+
+@dataclass(frozen=True)
+class HomeState:
+    """A snapshot of a home, made by `Home.state`."""
+
+    data: mujoco.MjData
+    records: tuple[np.ndarray, np.ndarray, int]
+    target: np.ndarray
+    held: int
+    grip: np.ndarray | None
+    parting: int
+
+
+def _poses(scene: Scene, data: mujoco.MjData) -> np.ndarray:
+    body = scene.body
+    return np.concatenate([data.xpos[body], data.xquat[body]], axis=1)
+
+
+def _place_robot(scene: Scene, data: mujoco.MjData, joints: np.ndarray) -> None:
+    data.qpos[scene.robot.qpos] = joints
+    data.qvel[scene.robot.dof] = 0.0
+    data.ctrl[scene.robot.actuators] = joints
+
+
+def settle(scene: Scene) -> SettledScene:
+    """Let the objects of a scene come to rest and fall asleep, with the robot parked outside the house."""
+    data = mujoco.MjData(scene.model)
+    tracker = ContactTracker.of(scene)
+    _place_robot(scene, data, joint_values(*PARKING, 0.0, *FOLDED))
+    for step in range(SETTLE_STEPS):
+        mujoco.mj_step(scene.model, data)
+        tracker.read(scene.model, data, held=-1)
+        if data.ntree_awake <= 1:
+            break
+        if step >= SETTLE_FREE_STEPS:
+            data.qvel[:] *= SETTLE_DAMPING
+    mujoco.mj_forward(scene.model, data)
+    tracker.forget_events()
+    return SettledScene(scene, data, _poses(scene, data), tracker)
+
+
+@dataclass
+class _PoolEntry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    settled: SettledScene | None = None
+
+
+class HousePool:
+    """Settled houses by seed, size class, split and knobs; the least recently used are forgotten.
+
+    Safe to share between threads: a house is built once, and only those who ask for that house wait for it.
+    """
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.capacity = capacity
+        self._entries: OrderedDict[tuple[int, str, str, Knobs], _PoolEntry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, seed: int, size_class: str, split: str, knobs: Knobs) -> SettledScene:
+        """Return the settled house, building it if needed (about 0.1 s)."""
+        key = (seed, size_class, split, knobs)
+        with self._lock:
+            entry = self._entries.setdefault(key, _PoolEntry())
+            self._entries.move_to_end(key)
+            while len(self._entries) > self.capacity:
+                self._entries.popitem(last=False)
+        with entry.lock:
+            if entry.settled is None:
+                entry.settled = settle(compile_scene(generate(seed, size_class, split, knobs)))
+            return entry.settled
+
+
+class Home:
+    """A home that is being acted in. Not safe to share between threads; different homes share nothing mutable.
+
+    Attributes:
+        settled: the house that it was last reset to.
+        scene: its scene.
+        model: this home's own copy of the model.
+        data: the state.
+        kinematic: whether free motions may be swept; if not, every action is simulated (for tests).
+    """
+
+    settled: SettledScene
+    scene: Scene
+    model: mujoco.MjModel
+    data: mujoco.MjData
+
+    def __init__(self, kinematic: bool = True) -> None:
+        self.kinematic = kinematic
+        self._ready = False
+
+    # ------------------------------------------------------------------ beginning, snapshots
+
+    def reset(self, settled: SettledScene, start: tuple[float, float, float]) -> None:
+        """Begin an episode.
+
+        Args:
+            settled: the house.
+            start: x (m), y (m), yaw (rad) of the base.
+
+        Raises:
+            ValueError: the robot would start inside something.
+        """
+        if not self._ready or settled is not self.settled:
+            self.settled, self.scene = settled, settled.scene
+            self.model = copy.copy(settled.scene.model)
+            self.data = mujoco.MjData(self.model)
+            self._backup = mujoco.MjData(self.model)
+            self._grasp = Grasp(self.scene, self.model, self.scene.robot)
+            self._tracker = ContactTracker.of(self.scene)
+            self._rest_up = self._upward_axes(settled.data)
+            self._ready = True
+        self._grasp.clear()
+        mujoco.mj_copyData(self.data, self.model, settled.data)
+        self._tracker.restore(settled.tracker.snapshot())
+        self._target = joint_values(*start, *FOLDED)
+        _place_robot(self.scene, self.data, self._target)
+        self._refresh()
+        self._check_start(start)
+
+    def state(self) -> HomeState:
+        """Return a snapshot that `set_state` restores bit for bit, sleep included."""
+        return self._snapshot(mujoco.MjData(self.model))
+
+    def set_state(self, state: HomeState) -> None:
+        """Go back to a snapshot of this home, taken since the last reset to another house."""
+        self._grasp.clear()
+        mujoco.mj_copyData(self.data, self.model, state.data)
+        self._tracker.restore(state.records)
+        self._target = state.target.copy()
+        self._grasp.entity, self._grasp.pose, self._grasp.parting = state.held, state.grip, state.parting
+        self._grasp.apply(self.data)
+
+    def _snapshot(self, data: mujoco.MjData) -> HomeState:
+        mujoco.mj_copyData(data, self.model, self.data)
+        grasp = self._grasp
+        return HomeState(
+            data, self._tracker.snapshot(), self._target.copy(), grasp.entity, grasp.pose, grasp.parting
+        )
+
+    def _check_start(self, start: tuple[float, float, float]) -> None:
+        mujoco.mj_collision(self.model, self.data)
+        for contact in self.data.contact[: self.data.ncon]:
+            owners = self.scene.geom_entity[list(contact.geom)]
+            if contact.dist < -START_OVERLAP and np.isin(contact.geom, self.scene.robot.geoms).any():
+                name = self.scene.names[owners.max()] if owners.max() >= 0 else "the house"
+                x, y, yaw = start
+                raise ValueError(f"start ({x:.2f}, {y:.2f}, {yaw:.2f}) is inside {name}, choose a free place")
+
+    # ------------------------------------------------------------------ what there is to see
+
+    @property
+    def joints(self) -> np.ndarray:
+        """(7,) joint values in the order of robot.JOINTS."""
+        return np.array(self.data.qpos[self.scene.robot.qpos])
+
+    @property
+    def pose(self) -> tuple[float, float, float]:
+        """x (m), y (m), yaw (rad) of the base."""
+        x, y, yaw = self.joints[:3]
+        return float(x), float(y), float(yaw)
+
+    @property
+    def lift(self) -> float:
+        """Height of the lift above its lowest position, m."""
+        return float(self.joints[3])
+
+    @property
+    def arm(self) -> float:
+        """Extension of the arm, m."""
+        return float(self.joints[4:6].sum())
+
+    @property
+    def wrist(self) -> float:
+        """Yaw of the wrist, rad: 0 along the arm, pi/2 folded ahead."""
+        return float(self.joints[6])
+
+    @property
+    def gripper_tip(self) -> np.ndarray:
+        """(3,) position of the gripper's tip in the world, m."""
+        return np.array(self.data.site_xpos[self.scene.robot.tip_site])
+
+    @property
+    def held(self) -> int:
+        """The entity in the gripper, or -1."""
+        return self._grasp.entity
+
+    @property
+    def entity_position(self) -> np.ndarray:
+        """(E, 3) position of each entity's body, m; the origin for what is part of the house."""
+        return np.array(self.data.xpos[self.scene.body])
+
+    # ------------------------------------------------------------------ acting
+
+    def act(self, action: int) -> StepRecord:
+        """Carry out one of the 20 actions and say what it did; an unknown id raises ValueError."""
+        target = commanded_target(self._target, action)
+        before = self._snapshot(self._backup)
+        start, position = self.joints, self.entity_position
+        self._tracker.begin_action(self.data)
+        self._grasp.try_parting(self.data)
+        if action == PICK_UP:
+            self._pick_up()
+        elif action == DROP and self.held >= 0:
+            self._grasp.release(self.data)
+            self._tracker.entities["lifted_from"] = False
+        substeps = 0
+        if self._something_moves() or not self._sweep(start, target):
+            substeps = self._simulate(start, target)
+            if substeps < 0:
+                self.set_state(before)
+                self._tracker.begin_action(self.data)
+                return self._record(start, position, False, 0, nan=True)
+        blocked = self._is_blocked(start, target)
+        self._target = target
+        if blocked:
+            joints = self.joints
+            self._target = joint_values(*joints[:4], joints[4:6].sum(), joints[6])
+            self.data.ctrl[self.scene.robot.actuators] = self._target
+        if self.held >= 0:
+            surfaces = self._tracker.entities["lifted_from"]
+            if surfaces.any():
+                surfaces &= self._tracker.touching(self.data, self.held)
+        return self._record(start, position, blocked, substeps)
+
+    def _something_moves(self) -> bool:
+        """Return whether anything is awake besides the robot and what it holds, or a simulation is forced."""
+        resting = 1 + (self.held >= 0)
+        return not self.kinematic or self.data.ntree_awake > resting
+
+    def _pick_up(self) -> None:
+        if self.held >= 0:
+            return
+        entity, distance = nearest_graspable(self.scene, self.data, self.gripper_tip)
+        if entity < 0 or distance > GRASP_DISTANCE:
+            return
+        self._grasp.attach(self.data, entity)
+        mujoco.mj_forward(self.model, self.data)  # wakes it
+        self._tracker.entities["lifted_from"] = self._tracker.touching(self.data, entity)
+
+    def _sweep(self, start: np.ndarray, target: np.ndarray) -> bool:
+        """Move the robot to `target` without dynamics; return False, with it back at start, if it touches."""
+        if np.array_equal(start, target):
+            return True
+        change = target - start
+        reach = max(FOOTPRINT_RADIUS, REACH + TIP_LENGTH + min(start[4:6].sum(), ARM_RANGE[1]))
+        if self.held >= 0:
+            reach += float(np.max(self.scene.size[self.held]))
+        way = math.hypot(change[0], change[1]) + abs(change[2]) * reach + np.abs(change[3:6]).sum()
+        way += abs(change[6]) * (reach - REACH)
+        poses = max(4, math.ceil(way / SWEEP_SPACING))
+        qpos = self.data.qpos
+        held = self._grasp.qpos if self.held >= 0 else slice(0, 0)
+        held_start = qpos[held].copy()
+        for k in range(1, poses + 1):
+            qpos[self.scene.robot.qpos] = start + change * (k / poses) if k < poses else target
+            mujoco.mj_kinematics(self.model, self.data)
+            self._grasp.carry(self.data)
+            mujoco.mj_collision(self.model, self.data)
+            if self._tracker.first_hit(self.data, self.held) >= 0:
+                qpos[self.scene.robot.qpos] = start
+                qpos[held] = held_start
+                return False
+        _place_robot(self.scene, self.data, target)
+        self._refresh()
+        self._tracker.end_kinematic()
+        return True
+
+    def _refresh(self) -> None:
+        """Bring poses, cameras and the terms that the next substep needs up to date after a placement."""
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def _simulate(self, start: np.ndarray, target: np.ndarray) -> int:
+        """Simulate one action; return its substeps, or -1 when the state went bad."""
+        model, data, tracker = self.model, self.data, self._tracker
+        change = (target - start) * _PROFILE[:, None]
+        # A servo lags behind a moving target by damping / stiffness times its speed: aim that much ahead.
+        stiffness, damping = model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2]
+        servos = self.scene.robot.actuators
+        lead = (target - start) * (damping / stiffness)[servos] / model.opt.timestep
+        commands = start + change + lead * _PROFILE_RATE[:, None]
+        for step in range(SUBSTEPS):
+            data.ctrl[servos] = commands[step]
+            mujoco.mj_step(model, data)
+            if not tracker.read(model, data, self.held):
+                return -1
+        self._refresh()
+        return SUBSTEPS
+
+    def _is_blocked(self, start: np.ndarray, target: np.ndarray) -> bool:
+        end = self.joints
+        for group in JOINT_GROUPS:
+            commanded = np.linalg.norm((target - start)[group])
+            missing = np.linalg.norm((target - end)[group])
+            if commanded > 1e-3 and missing > BLOCKED_SHARE * commanded:
+                return True
+        return False
+
+    # ------------------------------------------------------------------ the record
+
+    def _upward_axes(self, data: mujoco.MjData) -> np.ndarray:
+        return np.array(data.xmat[self.scene.body][:, [2, 5, 8]])
+
+    def _record(
+        self, start: np.ndarray, position: np.ndarray, blocked: bool, substeps: int, nan: bool = False
+    ) -> StepRecord:
+        entities, end = self._tracker.entities, self.joints
+        now = self.data.xpos[self.scene.body]
+        cosine = np.einsum("ij,ij->i", self._upward_axes(self.data), self._rest_up)
+        supported = self._tracker.supported()
+        moving = entities["moving"].copy()
+        if self.held >= 0:
+            moving[self.held] = False
+        force = entities["peak_force"].copy()
+        blocked_by = int(force.argmax()) if blocked and force.any() else -1
+        return StepRecord(
+            contact_force=force,
+            contact_impulse=entities["impulse"].copy(),
+            contact_speed=entities["speed"].copy(),
+            displacement=np.linalg.norm(now - position, axis=1),
+            displacement_from_rest=np.linalg.norm(now - self.settled.rest_pose[:, :3], axis=1),
+            tilt=np.arccos(np.clip(cosine, -1.0, 1.0)),
+            drop_height=entities["drop"].copy(),
+            supported=supported,
+            chain=entities["in_chain"].copy(),
+            damage_impulse=entities["damage"].copy(),
+            broken=entities["broken"].copy(),
+            moving=moving,
+            blocked=blocked,
+            blocked_by=blocked_by,
+            blocked_force=float(force[blocked_by]) if blocked_by >= 0 else 0.0,
+            held=self.held,
+            substeps=substeps,
+            metres=float(math.hypot(*(end - start)[:2])),
+            nan=nan,
+        )
+
+
+def _profile() -> tuple[np.ndarray, np.ndarray]:
+    """Return (SUBSTEPS,) share of a motion commanded after each substep, and its rate per substep."""
+    moment = np.minimum(np.arange(1, SUBSTEPS + 1) / MOTION_SUBSTEPS, 1.0)
+    top = 1.0 / (1.0 - ACCELERATING)
+    speed = top * np.clip(np.minimum(moment, 1.0 - moment) / ACCELERATING, 0.0, 1.0)
+    rising = np.minimum(moment, ACCELERATING) ** 2 / (2 * ACCELERATING)
+    steady = np.clip(moment - ACCELERATING, 0.0, 1.0 - 2 * ACCELERATING)
+    late = np.clip(moment - (1.0 - ACCELERATING), 0.0, ACCELERATING)
+    share = top * (rising + steady + late - late**2 / (2 * ACCELERATING))
+    return share, speed / MOTION_SUBSTEPS
+
+
+_PROFILE, _PROFILE_RATE = _profile()
