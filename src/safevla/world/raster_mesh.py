@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+# Compiled code holds these numbers; numba looks only at the file of a function, so after a change here
+# touch raster_kernels.py and raster_shading.py.
 FLAT, ELLIPSOID, CYLINDER, CAPSULE = range(4)  # how the surface of a slot is found
 PLAIN, WOOD, FABRIC, TILE, WALL, CARPET = range(6)  # procedural textures
 TEXTURES = {"wood": WOOD, "fabric": FABRIC, "tile": TILE, "wall": WALL, "carpet": CARPET, "plain": PLAIN}

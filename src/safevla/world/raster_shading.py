@@ -88,7 +88,7 @@ def shade(
             if texture != PLAIN or shape != FLAT:
                 depth = np.float64(np.float32(1.0) / nearness[row, column])
                 view_x = (column - centre_x) * pixel
-                if texture == WALL:
+                if texture == WALL and shape == FLAT:
                     above = camera[11] + depth * (view_x * camera[2] + view_y * camera[5] + camera[8])
                     bright *= _wall(above)
                 else:
@@ -99,7 +99,7 @@ def shade(
                     local_z = frame[2] * x + frame[5] * y + frame[8] * z
                     if shape != FLAT:
                         bright = 255.0 * _light_curved(shape, slot, local_x, local_y, local_z, frame, light)
-                    if texture != PLAIN:
+                    if texture != PLAIN and texture != WALL:
                         bright *= _pattern(texture, record, local_x, local_y, local_z, depth * pixel)
             rgb[row, column, 0] = int(min(255.0, red * bright + 0.5))
             rgb[row, column, 1] = int(min(255.0, green * bright + 0.5))
