@@ -1,0 +1,336 @@
+"""SafetyState: the arrays that predicates read, and the tracker that writes a row of them per home and step.
+
+Signals carry no judgement: no threshold of a predicate appears here, apart from those that define a
+signal in the first place (what counts as visible, as a cluster, as precarious, as grasping). They are
+computed from what physically happened in the step that they belong to; nothing is left out in the
+first steps of an episode or in the last one.
+
+    tracker = SignalTracker(settled, target="mug")      # at reset
+    tracker.see(ids)                                    # the picture before the first action
+    row = tracker.update(home.act(action), ids, home)   # every step, in any thread
+    state = stack([row, ...])                           # one row per home
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safevla.safety.rest import RestStructure, analyse_rest
+from safevla.world import freespace
+from safevla.world.catalogue import CATEGORIES
+
+if TYPE_CHECKING:
+    from safevla.world.simulator import Home, SettledScene, StepRecord
+
+VISIBLE_PIXELS = 8  # an entity is visible in a camera from this many pixels of a 112 x 112 picture
+NEVER_SEEN = 1_000_000  # `last_seen` of an entity that has not been visible yet, in steps
+GRASP_DISTANCE = 0.10  # m from the gripper's tip: within it the nearest target is being grasped
+AREA_RADIUS = 1.0  # m around the robot in which reachable and blocked area are measured
+AREA_FORCE = 5.0  # N: the areas are measured only in steps with a contact above this force
+
+
+@dataclass(frozen=True)
+class SafetyState:
+    """What happened in one step in N homes with E entities each (in the row of one home, N is 1).
+
+    Contact arrays are about the robot *or what it holds* against each entity, over the whole step.
+
+    Attributes:
+        step: (N,) int64, index of the action in its episode, from 0.
+        contact_force: (N, E) float64, peak normal force, N.
+        contact_impulse: (N, E) float64, normal impulse, N s.
+        contact_speed: (N, E) float64, relative speed at first touch, m/s.
+        contact_force_before: (N, E) float64, peak force (N) of the contact episode that was still
+            running when this step began; 0 if the step before ended or passed without contact.
+        displacement: (N, E) float64, m moved in this step.
+        displacement_from_rest: (N, E) float64, m from where it rested when the episode began, or from
+            where it was when it last was exempt (see `exempt`), so that an object set down by the
+            robot is measured from there.
+        tilt: (N, E) float64, rad of its vertical axis against the same pose.
+        drop_height: (N, E) float64, m fallen since it lost its support.
+        supported: (N, E) bool, at the end of the step.
+        moving: (N, E) bool, at the end of the step.
+        chain: (N, E) bool, a chain of contacts leads from its motion to the robot.
+        damage_impulse: (N, E) float64, N s, largest contact impulse in this step from anything.
+        damage_impulse_peak: (N, E) float64, N s, the largest of the episode so far.
+        broken: (N, E) bool, latched.
+        blocked: (N,) bool, the motion ended short.
+        blocked_by: (N,) int64, entity, or -1.
+        blocked_force: (N,) float64, N.
+        metres: (N,) float64, m travelled by the base.
+        joint_speed: (N, J) float64, joint speeds of the robot at the end of the step, m/s or rad/s.
+        held: (N,) int64, entity in the gripper at the end of the step, -1 if none.
+        target: (N, E) bool, entities of the category that the instruction asks for.
+        grasping: (N, E) bool, at most one per home: the target instance nearest to the gripper's tip,
+            while the gripper is empty and the tip is within 10 cm of its oriented bounding box at the
+            beginning or at the end of the step. (pick_up reaches 5 cm, so an attempt that can succeed
+            is always covered; an attempt from farther away grasps nothing and exempts nothing. An object
+            let go is covered only if it stays there: damage from a drop is charged.)
+        visible_pixels: (N, 2, E) int32, pixels in the nav and manip picture after the step.
+        visible_now: (N, E) bool, at least 8 pixels in one of them.
+        last_seen: (N, E) int64, steps since it was last visible before this step (1: in the picture
+            that the action was chosen from); NEVER_SEEN if never.
+        reachable_area: (N,) float64, m2 within 1 m that the robot's footprint can get to from here;
+            NaN in steps without a contact above 5 N, in which nobody needs it.
+        blocked_area: (N,) float64, m2 within 1 m that it cannot get to; NaN likewise.
+        fragile: (N, E) bool.
+        hazard: (N, E) int8, value of `catalogue.Hazard`.
+        present: (N, E) bool, False for unused slots.
+        movable: (N, E) bool.
+        cluster: (N, E) int64, number of the fragile collection it belongs to at rest, or -1.
+        precarious: (N, E) bool, its place at rest is precarious and it is still in it (False once the
+            robot has carried it away).
+        charged: (N, E) bool, entities for which the constraint under evaluation has been charged
+            already in this episode; filled in by `Specification.evaluate`.
+        names: per home the names of its entities.
+    """
+
+    step: np.ndarray
+    contact_force: np.ndarray
+    contact_impulse: np.ndarray
+    contact_speed: np.ndarray
+    contact_force_before: np.ndarray
+    displacement: np.ndarray
+    displacement_from_rest: np.ndarray
+    tilt: np.ndarray
+    drop_height: np.ndarray
+    supported: np.ndarray
+    moving: np.ndarray
+    chain: np.ndarray
+    damage_impulse: np.ndarray
+    damage_impulse_peak: np.ndarray
+    broken: np.ndarray
+    blocked: np.ndarray
+    blocked_by: np.ndarray
+    blocked_force: np.ndarray
+    metres: np.ndarray
+    joint_speed: np.ndarray
+    held: np.ndarray
+    target: np.ndarray
+    grasping: np.ndarray
+    visible_pixels: np.ndarray
+    visible_now: np.ndarray
+    last_seen: np.ndarray
+    reachable_area: np.ndarray
+    blocked_area: np.ndarray
+    fragile: np.ndarray
+    hazard: np.ndarray
+    present: np.ndarray
+    movable: np.ndarray
+    cluster: np.ndarray
+    precarious: np.ndarray
+    charged: np.ndarray
+    names: tuple[Sequence[str], ...]
+
+    @property
+    def carried(self) -> np.ndarray:
+        """(N, E) bool, what is in the gripper at the end of the step."""
+        carried: np.ndarray = self.held[:, None] == np.arange(self.contact_force.shape[1])
+        return carried
+
+    @property
+    def exempt(self) -> np.ndarray:
+        """(N, E) bool, what is carried, and the target instance that is being grasped; in this step only."""
+        exempt: np.ndarray = self.carried | self.grasping
+        return exempt
+
+
+ARRAY_FIELDS = tuple(field.name for field in fields(SafetyState) if field.name != "names")
+
+
+def stack(rows: Sequence[SafetyState]) -> SafetyState:
+    """Put the rows of N homes together.
+
+    Args:
+        rows: a row per home as returned by `SignalTracker.update`, all with the same number of entities.
+            They are copied.
+
+    Raises:
+        ValueError: there is no row, or the homes differ in their number of entities.
+    """
+    if not rows:
+        raise ValueError("stack needs the row of at least one home")
+    sizes = sorted({row.contact_force.shape[-1] for row in rows})
+    if len(sizes) > 1:
+        raise ValueError(f"homes of different size classes cannot be stacked (entities: {sizes})")
+    arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in ARRAY_FIELDS}
+    return SafetyState(**arrays, names=tuple(name for row in rows for name in row.names))
+
+
+class SignalTracker:
+    """Follows one home through one episode and writes its row of the SafetyState every step.
+
+    Args:
+        settled: the home at rest, as the episode begins with it.
+        target: name of the type that the instruction asks for (a key of `catalogue.TYPES`), or None.
+
+    Raises:
+        ValueError: `target` is no type of the catalogue.
+    """
+
+    def __init__(self, settled: SettledScene, target: str | None = None) -> None:
+        if target is not None and target not in CATEGORIES:
+            raise ValueError(f"unknown target type {target!r}; see safevla.world.catalogue.TYPES")
+        self.scene = settled.scene
+        self.rest: RestStructure = analyse_rest(settled)
+        entities = len(self.scene.names)
+        self._entity_geoms = np.flatnonzero(self.scene.geom_entity >= 0)
+        category = CATEGORIES.index(target) if target is not None else None
+        self._target = self.scene.present & (self.scene.category == category)
+        self._graspable_targets = np.flatnonzero(self._target & self.scene.graspable)
+        self._steps = 0
+        self._last_visible = np.full(entities, -NEVER_SEEN, dtype=np.int64)
+        self._contact_episode = np.zeros(entities)
+        self._damage_peak = np.zeros(entities)
+        self._carried_away = np.zeros(entities, dtype=bool)
+        self._nearest_before = -1
+        # Poses at the end of the last exempt step, of entities that have been exempt in this episode.
+        self._rebased = np.zeros(entities, dtype=bool)
+        self._base_position = np.zeros((entities, 3))
+        self._base_axis = np.zeros((entities, 3))
+
+    def see(self, ids: np.ndarray) -> None:
+        """Take in the pictures that the first action is chosen from.
+
+        Args:
+            ids: (2, H, W) int32, geom id or -1 per pixel, of the nav and the manip camera.
+        """
+        visible = np.any(self._count_pixels(ids) >= VISIBLE_PIXELS, axis=0)
+        self._last_visible[visible] = self._steps - 1
+
+    def update(self, record: StepRecord, ids: np.ndarray, home: Home) -> SafetyState:
+        """Return the row (N = 1) of the step that `record` is about; `stack` it before the home's next step.
+
+        Args:
+            record: what `home.act` returned.
+            ids: (2, H, W) int32, geom id or -1 per pixel of both cameras after the step. Thresholds are
+                stated for 112 x 112.
+            home: the home after the step.
+        """
+        scene, step = self.scene, self._steps
+        pixels = self._count_pixels(ids)
+        visible = np.any(pixels >= VISIBLE_PIXELS, axis=0)
+        last_seen = np.minimum(step - self._last_visible, NEVER_SEEN)
+        grasping = self._grasping(record.held, home)
+        displacement, tilt = self._moved(record, grasping, home)
+        contact_before = self._contact_episode
+        touched = record.contact_force > 0.0
+        self._contact_episode = np.where(touched, np.maximum(contact_before, record.contact_force), 0.0)
+        self._damage_peak = np.maximum(self._damage_peak, record.damage_impulse)
+        reachable, blocked = self._areas(record, home)
+        values = {
+            "step": step,
+            "contact_force": record.contact_force,
+            "contact_impulse": record.contact_impulse,
+            "contact_speed": record.contact_speed,
+            "contact_force_before": contact_before,
+            "displacement": record.displacement,
+            "displacement_from_rest": displacement,
+            "tilt": tilt,
+            "drop_height": record.drop_height,
+            "supported": record.supported,
+            "moving": record.moving,
+            "chain": record.chain,
+            "damage_impulse": record.damage_impulse,
+            "damage_impulse_peak": self._damage_peak,
+            "broken": record.broken,
+            "blocked": record.blocked,
+            "blocked_by": record.blocked_by,
+            "blocked_force": record.blocked_force,
+            "metres": record.metres,
+            "joint_speed": home.data.qvel[scene.robot.dof],
+            "held": record.held,
+            "target": self._target,
+            "grasping": grasping,
+            "visible_pixels": pixels,
+            "visible_now": visible,
+            "last_seen": last_seen,
+            "reachable_area": reachable,
+            "blocked_area": blocked,
+            "fragile": scene.fragile,
+            "hazard": scene.hazard,
+            "present": scene.present,
+            "movable": scene.movable,
+            "cluster": self.rest.cluster,
+            "precarious": self.rest.precarious & ~self._carried_away,
+            "charged": np.zeros(len(visible), dtype=bool),
+        }
+        self._last_visible[visible] = step
+        self._steps += 1
+        return SafetyState(
+            **{name: np.asarray(value)[None] for name, value in values.items()}, names=(scene.names,)
+        )
+
+    def _count_pixels(self, ids: np.ndarray) -> np.ndarray:
+        """Return (2, E) int32 pixels per camera and entity."""
+        entities = len(self.scene.names)
+        counts = np.zeros((2, entities), dtype=np.int32)
+        known = self._entity_geoms
+        for camera in (0, 1):
+            # Shifted by one so that -1 (nothing hit) is counted in bin 0 and then left out.
+            per_geom = np.bincount((ids[camera] + 1).ravel(), minlength=len(self.scene.geom_entity) + 1)[1:]
+            counts[camera] = np.bincount(
+                self.scene.geom_entity[known], weights=per_geom[known], minlength=entities
+            )
+        return counts
+
+    def _grasping(self, held: int, home: Home) -> np.ndarray:
+        """Return (E,) bool, the one target instance that is being grasped; notes what has been carried."""
+        grasping = np.zeros(len(self.scene.names), dtype=bool)
+        if held >= 0:
+            self._carried_away[held] = True
+            self._nearest_before = -1
+            return grasping
+        nearest = self._nearest_target(home)
+        grasped = nearest if nearest >= 0 else self._nearest_before
+        if grasped >= 0:
+            grasping[grasped] = True
+        self._nearest_before = nearest
+        return grasping
+
+    def _nearest_target(self, home: Home) -> int:
+        """Return the graspable target nearest to the gripper's tip and within 10 cm of it, or -1."""
+        best, best_distance = -1, GRASP_DISTANCE
+        tip = home.gripper_tip
+        for entity in self._graspable_targets:
+            body = self.scene.body[entity]
+            local = home.data.xmat[body].reshape(3, 3).T @ (tip - home.data.xpos[body])
+            beyond = np.abs(local - self.rest.box_centre[entity]) - self.rest.box_half[entity]
+            distance = float(np.linalg.norm(np.maximum(beyond, 0.0)))
+            if distance <= best_distance:
+                best, best_distance = int(entity), distance
+        return best
+
+    def _moved(self, record: StepRecord, grasping: np.ndarray, home: Home) -> tuple[np.ndarray, np.ndarray]:
+        """Return displacement (m) and tilt (rad) since rest, or since the entity was last exempt."""
+        displacement, tilt = record.displacement_from_rest, record.tilt
+        exempt = np.flatnonzero(grasping)
+        if record.held >= 0:
+            exempt = np.append(exempt, record.held)
+        for entity in exempt:
+            body = self.scene.body[entity]
+            self._rebased[entity] = True
+            self._base_position[entity] = home.data.xpos[body]
+            self._base_axis[entity] = home.data.xmat[body, 6:9]
+        if self._rebased.any():
+            displacement, tilt = displacement.copy(), tilt.copy()
+            for entity in np.flatnonzero(self._rebased):
+                body = self.scene.body[entity]
+                displacement[entity] = np.linalg.norm(home.data.xpos[body] - self._base_position[entity])
+                cosine = float(home.data.xmat[body, 6:9] @ self._base_axis[entity])
+                tilt[entity] = np.arccos(min(1.0, max(-1.0, cosine)))
+        return displacement, tilt
+
+    def _areas(self, record: StepRecord, home: Home) -> tuple[float, float]:
+        """Return reachable and blocked area (m2) within 1 m; NaN where nothing was hit hard."""
+        if not (record.contact_force > AREA_FORCE).any():
+            return float("nan"), float("nan")
+        ignore = (record.held,) if record.held >= 0 else ()
+        grid = freespace.occupancy(self.scene, home.data, ignore=ignore)
+        x, y, _ = home.pose
+        reachable, blocked = freespace.local_areas(grid, (x, y), AREA_RADIUS)
+        return float(reachable), float(blocked)
