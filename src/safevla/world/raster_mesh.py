@@ -55,12 +55,6 @@ FACE = np.dtype(
     align=True,
 )
 
-_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
-_BOX_FACES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
-_BOX_NORMALS = np.array(
-    [[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]], dtype=np.float64
-)
-_PLANE_CORNERS = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], dtype=np.float64)
 _INFINITE = 50.0  # half size in metres at which an endless plane is drawn
 _VISIBLE_GROUPS = 3  # MuJoCo shows geom groups 0 to 2 unless told otherwise
 _UNSET_COLOUR = np.array([0.5, 0.5, 0.5, 1.0], dtype=np.float32)  # MuJoCo: this rgba means "ask the material"
@@ -91,123 +85,181 @@ class RasterMesh:
         Raises:
             ValueError: a visible geom has a type that cannot be drawn (height field, SDF).
         """
-        builder = _Builder(model)
-        for geom in np.flatnonzero(model.geom_group < _VISIBLE_GROUPS):
-            builder.add(int(geom))
-        return builder.finish()
-
-
-class _Builder:
-    """Collects slots, faces and vertices geom by geom."""
-
-    def __init__(self, model: mujoco.MjModel) -> None:
-        self.model = model
-        self.slots: list[tuple] = []
-        self.faces: list[tuple] = []
-        self.vertices: list[np.ndarray] = []
-        self.vertex_count = 0
-        self.material_texture = [_texture(model, index) for index in range(model.nmat)]
-        self.ceiling: list[bool] = []
-
-    def add(self, geom: int) -> None:
-        """Append one geom unless it is transparent."""
-        model = self.model
-        material = int(model.geom_matid[geom])
-        colour = model.geom_rgba[geom]
-        if material >= 0 and np.array_equal(colour, _UNSET_COLOUR):
-            colour = model.mat_rgba[material]
-        if colour[3] == 0.0:
-            return
-        first_vertex, first_face = self.vertex_count, len(self.faces)
-        shape, size, radius = self._surface(geom)
-        texture = self.material_texture[material] if material >= 0 else PLAIN
-        vertex_range = (first_vertex, self.vertex_count)
-        face_range = (first_face, len(self.faces))
-        self.slots.append((geom, shape, texture, *vertex_range, *face_range, radius, *size, *colour[:3]))
-        self.ceiling.append(_name(model, mujoco.mjtObj.mjOBJ_GEOM, geom).startswith("ceiling"))
-
-    def finish(self) -> RasterMesh:
-        """Return the collected mesh with read-only arrays."""
-        vertices = np.concatenate(self.vertices) if self.vertices else np.zeros((0, 3))
-        mesh = RasterMesh(
-            slots=np.array(self.slots, dtype=SLOT),
-            faces=np.array(self.faces, dtype=FACE),
-            vertices=np.ascontiguousarray(vertices, dtype=np.float32),
-            ceiling=np.array(self.ceiling, dtype=bool),
-            fovy=np.array(self.model.cam_fovy, dtype=np.float64),
+        colours = _colours(model)
+        geoms = np.flatnonzero((model.geom_group < _VISIBLE_GROUPS) & (colours[:, 3] > 0.0))
+        forms = _forms(model, geoms)
+        sizes = _sizes(model, geoms)
+        vertex_ends = np.cumsum([len(form.points) for form in forms], dtype=np.int32)
+        face_ends = np.cumsum([len(form.corners) for form in forms], dtype=np.int32)
+        slots = np.zeros(len(geoms), SLOT)
+        slots["geom"] = geoms
+        slots["shape"] = [form.shape for form in forms]
+        slots["texture"] = _textures(model)[model.geom_matid[geoms]]
+        slots["first_vertex"][1:], slots["end_vertex"] = vertex_ends[:-1], vertex_ends
+        slots["first_face"][1:], slots["end_face"] = face_ends[:-1], face_ends
+        slots["radius"] = _radii(model, geoms, sizes)
+        for axis, field in enumerate(("size_x", "size_y", "size_z")):
+            slots[field] = sizes[:, axis]
+        for channel, field in enumerate(("red", "green", "blue")):
+            slots[field] = colours[geoms, channel]
+        names = [mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom) or "" for geom in geoms]
+        mesh = cls(
+            slots=slots,
+            faces=_join_faces(forms, slots),
+            vertices=_join_vertices(forms, sizes),
+            ceiling=np.array([name.startswith("ceiling") for name in names], dtype=bool),
+            fovy=np.array(model.cam_fovy, dtype=np.float64),
         )
         for array in (mesh.slots, mesh.faces, mesh.vertices, mesh.ceiling, mesh.fovy):
             array.flags.writeable = False
         return mesh
 
-    def _surface(self, geom: int) -> tuple[int, tuple[float, float, float], float]:
-        """Append the faces of a geom; return its shape, size and bounding radius."""
-        kinds = mujoco.mjtGeom
-        kind = mujoco.mjtGeom(int(self.model.geom_type[geom]))
-        x, y, z = (float(value) for value in self.model.geom_size[geom])
-        if kind == kinds.mjGEOM_BOX:
-            self._polygons(_CORNERS * (x, y, z), _BOX_FACES, _BOX_NORMALS)
-            return FLAT, (x, y, z), float(np.sqrt(x * x + y * y + z * z))
-        if kind == kinds.mjGEOM_PLANE:
-            x, y = x or _INFINITE, y or _INFINITE
-            self._polygons(
-                _PLANE_CORNERS * (x, y, 1.0), np.array([[0, 1, 2, 3]]), np.array([[0.0, 0.0, 1.0]])
+
+@dataclass(frozen=True)
+class _Form:
+    """Points and faces of a kind of geom at size 1 (a mesh: at its own size)."""
+
+    shape: int
+    points: np.ndarray  # (v, 3) float64
+    corners: np.ndarray  # (f, 4) int32, -1 where there is none
+    normals: np.ndarray  # (f, 3) float64, zero where the surface is curved
+    face_shapes: np.ndarray  # (f,) int32, FLAT where the face has a normal, else the shape
+
+
+def _form(shape: int, points: np.ndarray, corners: np.ndarray, normals: np.ndarray) -> _Form:
+    face_shapes = np.where(normals.any(axis=1), FLAT, shape).astype(np.int32)
+    return _Form(shape, points, corners.astype(np.int32), normals.astype(np.float64), face_shapes)
+
+
+def _flat_form(points: list[list[int]], corners: list[list[int]], normals: list[list[int]]) -> _Form:
+    return _form(FLAT, np.array(points, np.float64), np.array(corners), np.array(normals))
+
+
+def _curved_form(shape: int, normals: list[list[int]]) -> _Form:
+    return _form(shape, np.zeros((0, 3)), np.full((len(normals), 4), -1), np.array(normals))
+
+
+# Plain integers: comparing an array with MuJoCo's enumerations is a slow loop in Python.
+_BOX, _PLANE, _SPHERE, _MESH = (
+    int(kind)
+    for kind in (
+        mujoco.mjtGeom.mjGEOM_BOX,
+        mujoco.mjtGeom.mjGEOM_PLANE,
+        mujoco.mjtGeom.mjGEOM_SPHERE,
+        mujoco.mjtGeom.mjGEOM_MESH,
+    )
+)
+_ELLIPSOID = int(mujoco.mjtGeom.mjGEOM_ELLIPSOID)
+_CYLINDER, _CAPSULE = int(mujoco.mjtGeom.mjGEOM_CYLINDER), int(mujoco.mjtGeom.mjGEOM_CAPSULE)
+_ROUND = _curved_form(ELLIPSOID, [[0, 0, 0]])
+_FORMS = {
+    _BOX: _flat_form(
+        [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)],
+        [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]],
+        [[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]],
+    ),
+    _PLANE: _flat_form([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], [[0, 1, 2, 3]], [[0, 0, 1]]),
+    _SPHERE: _ROUND,
+    _ELLIPSOID: _ROUND,
+    _CYLINDER: _curved_form(CYLINDER, [[0, 0, 0], [0, 0, 1], [0, 0, -1]]),
+    _CAPSULE: _curved_form(CAPSULE, [[0, 0, 0]]),
+}
+
+
+def _forms(model: mujoco.MjModel, geoms: np.ndarray) -> list[_Form]:
+    """Return the form of every geom; a type that cannot be drawn raises ValueError."""
+    forms, meshes = [], {}
+    for geom, kind, mesh in zip(geoms, model.geom_type[geoms], model.geom_dataid[geoms], strict=True):
+        if kind == _MESH:
+            if mesh not in meshes:
+                meshes[mesh] = _mesh_form(model, int(mesh))
+            forms.append(meshes[mesh])
+        elif int(kind) in _FORMS:
+            forms.append(_FORMS[int(kind)])
+        else:
+            name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom) or f"number {geom}"
+            raise ValueError(
+                f"the raster cannot draw the type of geom {name}; use a mesh or a primitive instead"
             )
-            return FLAT, (x, y, 0.0), float(np.hypot(x, y))
-        if kind == kinds.mjGEOM_MESH:
-            return self._mesh(geom)
-        if kind in (kinds.mjGEOM_SPHERE, kinds.mjGEOM_ELLIPSOID):
-            size = (x, x, x) if kind == kinds.mjGEOM_SPHERE else (x, y, z)
-            self._curved(ELLIPSOID)
-            return ELLIPSOID, size, max(size)
-        if kind == kinds.mjGEOM_CYLINDER:
-            self._curved(CYLINDER)
-            self._curved(FLAT, normal_z=1.0)
-            self._curved(FLAT, normal_z=-1.0)
-            return CYLINDER, (x, x, y), float(np.hypot(x, y))
-        if kind == kinds.mjGEOM_CAPSULE:
-            self._curved(CAPSULE)
-            return CAPSULE, (x, x, y), x + y
-        name = _name(self.model, mujoco.mjtObj.mjOBJ_GEOM, geom) or f"number {geom}"
-        raise ValueError(
-            f"geom {name} is of a type that the raster cannot draw; replace it by a mesh or a primitive"
-        )
-
-    def _mesh(self, geom: int) -> tuple[int, tuple[float, float, float], float]:
-        """Append the triangles of a mesh geom; faces without area are dropped."""
-        model, mesh = self.model, int(self.model.geom_dataid[geom])
-        start, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
-        points = model.mesh_vert[start : start + count].astype(np.float64)
-        start, count = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
-        corners = model.mesh_face[start : start + count]
-        a, b, c = (points[corners[:, index]] for index in range(3))
-        normals = np.cross(b - a, c - a)
-        length = np.linalg.norm(normals, axis=1)
-        solid = length > 1e-12
-        self._polygons(points, corners[solid], normals[solid] / length[solid, None])
-        half = np.abs(points).max(axis=0)
-        return (
-            FLAT,
-            (float(half[0]), float(half[1]), float(half[2])),
-            float(np.linalg.norm(points, axis=1).max()),
-        )
-
-    def _polygons(self, points: np.ndarray, corners: np.ndarray, normals: np.ndarray) -> None:
-        slot, base, count = len(self.slots), self.vertex_count, corners.shape[1]
-        for row, normal in zip((corners + base).tolist(), normals.tolist(), strict=True):
-            self.faces.append((slot, FLAT, count, *row, *([-1] * (4 - count)), *normal))
-        self.vertices.append(points)
-        self.vertex_count += len(points)
-
-    def _curved(self, shape: int, normal_z: float = 0.0) -> None:
-        self.faces.append((len(self.slots), shape, 0, -1, -1, -1, -1, 0.0, 0.0, normal_z))
+    return forms
 
 
-def _name(model: mujoco.MjModel, kind: mujoco.mjtObj, index: int) -> str:
-    return mujoco.mj_id2name(model, kind, index) or ""
+def _mesh_form(model: mujoco.MjModel, mesh: int) -> _Form:
+    """Return the triangles of a mesh; those without area are dropped."""
+    start, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
+    points = model.mesh_vert[start : start + count].astype(np.float64)
+    start, count = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
+    triangles = model.mesh_face[start : start + count]
+    a, b, c = (points[triangles[:, index]] for index in range(3))
+    normals = np.cross(b - a, c - a)
+    length = np.linalg.norm(normals, axis=1)
+    solid = length > 1e-12
+    corners = np.full((np.count_nonzero(solid), 4), -1, np.int32)
+    corners[:, :3] = triangles[solid]
+    return _form(FLAT, points, corners, normals[solid] / length[solid, None])
 
 
-def _texture(model: mujoco.MjModel, material: int) -> int:
-    """Choose a procedural texture by the start of the material's name."""
-    name = _name(model, mujoco.mjtObj.mjOBJ_MATERIAL, material)
-    return next((texture for prefix, texture in TEXTURES.items() if name.startswith(prefix)), PLAIN)
+def _sizes(model: mujoco.MjModel, geoms: np.ndarray) -> np.ndarray:
+    """Return (S, 3) half extents, by which the points of a form are scaled (1 for a mesh)."""
+    kinds = model.geom_type[geoms]
+    sizes: np.ndarray = model.geom_size[geoms]
+    sizes[kinds == _SPHERE] = sizes[kinds == _SPHERE, :1]
+    tubes = (kinds == _CYLINDER) | (kinds == _CAPSULE)
+    sizes[tubes] = sizes[tubes][:, [0, 0, 1]]
+    planes = kinds == _PLANE
+    sizes[planes] = np.where(sizes[planes] > 0.0, sizes[planes], _INFINITE) * (1.0, 1.0, 0.0)
+    sizes[kinds == _MESH] = 1.0
+    return sizes
+
+
+def _radii(model: mujoco.MjModel, geoms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return (S,) radii of spheres around the geoms' centres that hold them; MuJoCo gives none for planes."""
+    planes = model.geom_type[geoms] == _PLANE
+    radii: np.ndarray = np.where(planes, np.linalg.norm(sizes, axis=1), model.geom_rbound[geoms])
+    return radii
+
+
+def _join_vertices(forms: list[_Form], sizes: np.ndarray) -> np.ndarray:
+    """Return (V, 3) float32, the points of all slots at their size."""
+    points = np.concatenate([np.zeros((0, 3)), *(form.points for form in forms)])
+    scales = np.repeat(sizes, [len(form.points) for form in forms], axis=0)
+    return np.ascontiguousarray(points * scales, dtype=np.float32)
+
+
+def _join_faces(forms: list[_Form], slots: np.ndarray) -> np.ndarray:
+    """Return (F,) FACE records of all slots."""
+    owner = np.repeat(np.arange(len(slots)), slots["end_face"] - slots["first_face"])
+    faces = np.zeros(len(owner), FACE)
+    if not forms:
+        return faces
+    corners = np.concatenate([form.corners for form in forms])
+    normals = np.concatenate([form.normals for form in forms])
+    faces["slot"] = owner
+    faces["shape"] = np.concatenate([form.face_shapes for form in forms])
+    faces["corners"] = np.count_nonzero(corners >= 0, axis=1)
+    corners = np.where(corners >= 0, corners + slots["first_vertex"][owner][:, None], -1)
+    for index, field in enumerate("abcd"):
+        faces[field] = corners[:, index]
+    for index, field in enumerate(("normal_x", "normal_y", "normal_z")):
+        faces[field] = normals[:, index]
+    return faces
+
+
+def _colours(model: mujoco.MjModel) -> np.ndarray:
+    """Return (ngeom, 4) float32: the geom's own colour, or its material's where it has none."""
+    if model.nmat == 0:
+        return np.array(model.geom_rgba)
+    unset = (model.geom_matid >= 0) & (model.geom_rgba == _UNSET_COLOUR).all(axis=1)
+    colours: np.ndarray = np.where(unset[:, None], model.mat_rgba[model.geom_matid], model.geom_rgba)
+    return colours
+
+
+def _textures(model: mujoco.MjModel) -> np.ndarray:
+    """Return (nmat + 1,) int32: textures by the start of the material's name; the last is for no material."""
+    names = [
+        mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_MATERIAL, index) or "" for index in range(model.nmat)
+    ]
+    chosen = [
+        next((TEXTURES[prefix] for prefix in TEXTURES if name.startswith(prefix)), PLAIN) for name in names
+    ]
+    return np.array([*chosen, PLAIN], np.int32)
