@@ -2,7 +2,7 @@
 
 Each step offers three actions: 0 earns 1 and costs 1, 1 earns 0.6 and costs nothing, 2 does nothing. An
 episode ends after `3 + house_seed % 4` steps (terminated) or, when the scenario's task is "Fetch", at the
-horizon (truncated).
+horizon (truncated). The policy may be given 20 actions, of which 19 ends the episode, well after 3 steps.
 """
 
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from torch import nn
 from safevla.types import Event, Knobs, Observation, Scenario, Step
 
 FEATURES = 4
-ACTIONS = 3
+END = 19
 
 
 def scenario(number, task="ObjNav", seed=0):
@@ -28,6 +28,7 @@ class ToyEnv:
         self.scenarios = [None] * num_envs
         self.steps = np.zeros(num_envs, np.int64)
         self.last_action = np.full(num_envs, 20)
+        self.visible_pixels = np.zeros((num_envs, 2, 1), np.int32)
         self.pictures = np.zeros((num_envs, 1, 1, 3), np.uint8)
         self.total_reward = self.total_cost = 0.0
 
@@ -59,17 +60,18 @@ class ToyEnv:
         events = [[] for _ in range(self.num_envs)]
         for home in np.flatnonzero(active):
             played, action = self.scenarios[home], actions[home]
-            reward[home] = (1.0, 0.6, 0.0)[action]
+            reward[home] = (1.0, 0.6)[action] if action < 2 else 0.0
             if action == 0:
                 costs[home, 0] = 1
                 events[home].append(Event("greedy", int(self.steps[home]), 1.0, "1", ("coin",)))
+            finished = action == END and self.steps[home] >= 3
             self.steps[home] += 1
             self.last_action[home] = action
             x, y, yaw = self.homes[home].pose
             self.homes[home].pose = (x + 0.1, y, yaw)
             ended = played.task != "Fetch" and self.steps[home] == 3 + played.house_seed % 4
-            terminated[home] = success[home] = ended
-            truncated[home] = not ended and self.steps[home] == self.horizon
+            terminated[home], success[home] = ended or action == END, ended or finished
+            truncated[home] = not terminated[home] and self.steps[home] == self.horizon
         self.total_reward += reward.sum()
         self.total_cost += costs.sum()
         return Step(self.observe(), reward, terminated, truncated, costs, success, events)
@@ -78,10 +80,10 @@ class ToyEnv:
 class ToyPolicy(nn.Module):
     """Features: one, step / 10, picture / 255, actions since reset (shows that the history was cleared)."""
 
-    def __init__(self, constraints=("greedy", "never"), seed=0):
+    def __init__(self, constraints=("greedy", "never"), seed=0, actions=3):
         super().__init__()
         self.constraints = constraints
-        self.actor = nn.Linear(FEATURES, ACTIONS)
+        self.actor = nn.Linear(FEATURES, actions)
         self.critic = nn.Linear(FEATURES, 1 + len(constraints))
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():
@@ -98,7 +100,7 @@ class ToyPolicy(nn.Module):
         return torch.zeros(len(sentences), 2)
 
     def reset(self, mask):
-        if self.since_reset is None:
+        if self.since_reset is None or len(self.since_reset) != len(mask):
             self.since_reset = np.zeros(len(mask))
         self.since_reset[mask] = 0
 
@@ -121,7 +123,7 @@ class ToyPolicy(nn.Module):
             action = logits.argmax(-1).numpy()
         else:
             action = (np.asarray(uniforms)[:, None] > logits.softmax(-1).cumsum(-1).numpy()).sum(1)
-            action = np.minimum(action, ACTIONS - 1)
+            action = np.minimum(action, logits.shape[1] - 1)
         log_prob = logits.log_softmax(-1).gather(1, torch.from_numpy(action)[:, None])[:, 0].numpy()
         return SimpleNamespace(
             action=action, log_prob=log_prob, values=self.critic(inputs).numpy(), features=features

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -285,3 +286,10 @@ def evaluate_all(policy: Any, batch: SequenceBatch, size: int) -> tuple[Tensor, 
         values[rows, : part_values.shape[1]] = part_values
     assert logits is not None and values is not None
     return logits, values
+
+
+def save_atomically(state: Any, path: Path) -> None:
+    """Write with `torch.save` so that a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)

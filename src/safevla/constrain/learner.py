@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from safevla.constrain import ppo
 from safevla.constrain.multiplier import Multipliers
 from safevla.constrain.settings import TrainConfig
 from safevla.policy.vla import SequenceBatch
-from safevla.rollout import evaluate_all, length_buckets, pad, sequence_batch, take
+from safevla.rollout import evaluate_all, length_buckets, pad, save_atomically, sequence_batch, take
 from safevla.types import Episode
 
 Metrics = dict[str, float]
@@ -206,13 +206,13 @@ class Learner:
             "start_cost": self.start_cost.tolist(),
             "start_episodes": self.start_episodes,
         }
-        _save_atomically(state, self.out_dir / "checkpoint.pt")
+        save_atomically(state, self.out_dir / "checkpoint.pt")
 
     def _load(self) -> Any:
         """Take over the checkpoint where there is one; return the frozen policy that learning began with."""
         start, checkpoint = self.out_dir / "start.pt", self.out_dir / "checkpoint.pt"
         if not checkpoint.exists():
-            _save_atomically(self.policy.state_dict(), start)
+            save_atomically(self.policy.state_dict(), start)
         reference = copy.deepcopy(self.policy)
         try:
             reference.load_state_dict(torch.load(start, weights_only=True))
@@ -227,7 +227,7 @@ class Learner:
                 self.iteration, self.steps = state["iteration"], state["steps"]
                 self.start_cost = np.array(state["start_cost"])
                 self.start_episodes = state["start_episodes"]
-        except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+        except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"cannot resume from {self.out_dir}: {reason}; choose another folder") from error
         return reference.requires_grad_(False).eval()
@@ -238,9 +238,3 @@ def _metric_lines(path: Path, iterations: int) -> list[str]:
     if not path.exists():
         return []
     return path.read_text().splitlines(keepends=True)[:iterations]
-
-
-def _save_atomically(state: Any, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)

@@ -1,0 +1,336 @@
+"""Imitation: demonstrations of the expert, then DAgger rounds in which it corrects the student's own states.
+
+The image encoder is frozen, so an episode is stored as the features that the policy computed while it was
+played, with the expert's answer in every state that was visited, whoever drove there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from safevla.pretrain.settings import ImitationConfig
+from safevla.rollout import VectorEnvironment, length_buckets, pad, play, save_atomically, sequence_batch
+from safevla.types import ACTION_ID, ACTIONS, Episode, Observation, Scenario
+
+__all__ = ["ExpertDriven", "ImitationConfig", "imitate", "load_round", "save_round"]
+
+END = ACTION_ID["end"]
+MOTIONS = tuple(
+    range(ACTION_ID["wrist_right_10"] + 1)
+)  # what a burst of noise may do: nothing is grasped or ended
+STORED = ("features", "holding", "last_action", "label")
+Metrics = dict[str, float]
+
+
+class Demonstrator(Protocol):
+    """What imitation needs of an expert; `tasks.expert.Expert` is the real one."""
+
+    def act(self, visible_pixels: np.ndarray) -> int:
+        """Return the right action in the present state of its home; visible_pixels (2, E)."""
+
+
+ExpertFactory = Callable[[Any, int], Demonstrator]
+
+
+def home_expert(env: Any, home: int) -> Demonstrator:
+    """Return the expert for what a home of a HomeVecEnv plays."""
+    from safevla.tasks.expert import Expert
+
+    return Expert(env.homes[home], env.scenarios[home])
+
+
+class ExpertDriven:
+    """An actor that mixes expert, student and noise, and notes the expert's answer as `label`.
+
+    In round 0 the expert drives and bursts of random motions lead it off its path. Later the student drives
+    and bursts of the expert bring it forward. A wrong `end` of the student is labelled but not executed; when
+    the expert has answered `end` for `patience` steps the episode is ended.
+
+    Args:
+        env: the environment that the actor plays in.
+        student: the policy; it computes the features.
+        config: the settings.
+        round_number: 0 for demonstrations.
+        expert: makes the expert of a home at the start of an episode.
+    """
+
+    def __init__(
+        self, env: Any, student: Any, config: ImitationConfig, round_number: int, expert: ExpertFactory
+    ) -> None:
+        self.env, self.student, self.config, self.round_number = env, student, config, round_number
+        self._make_expert = expert
+        self._chance = config.noise if round_number == 0 else config.expert_share**round_number
+        self._experts: list[Demonstrator | None] = [None] * env.num_envs
+        self._generators = [np.random.default_rng(0)] * env.num_envs
+        self._burst = np.zeros(env.num_envs, np.int64)  # steps that the present burst still lasts
+        self._ends = np.zeros(env.num_envs, np.int64)  # steps in which the expert answered `end`
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Start new episodes: call after the environment's own reset."""
+        self.student.reset(mask)
+        for home in np.flatnonzero(mask).tolist():
+            key = int(self.env.scenarios[home].hash, 16)
+            self._experts[home] = self._make_expert(self.env, home)
+            self._generators[home] = np.random.default_rng([self.config.seed, self.round_number, key])
+            self._burst[home] = self._ends[home] = 0
+
+    def act(self, observation: Observation, uniforms: np.ndarray | None) -> SimpleNamespace:
+        """Return the student's decision with `action` replaced by what is executed, and `label` (N,)."""
+        decision = self.student.act(observation, uniforms)
+        action = np.array(decision.action, dtype=np.int64)
+        label = np.full(len(action), END, np.int64)
+        pixels = self.env.visible_pixels
+        for home, expert in enumerate(self._experts):
+            if expert is not None:
+                label[home] = expert.act(pixels[home])
+                action[home] = self._choose(home, int(action[home]), int(label[home]))
+                if action[home] == END or observation.step[home] + 1 >= self.env.horizon:
+                    self._experts[home] = None
+        return SimpleNamespace(action=action, features=decision.features, label=label)
+
+    def _choose(self, home: int, student: int, expert: int) -> int:
+        generator = self._generators[home]
+        if self._burst[home] == 0 and generator.random() < self._chance:
+            self._burst[home] = generator.integers(1, self.config.burst + 1)
+        off_path = self._burst[home] > 0
+        self._burst[home] -= off_path
+        if self.round_number == 0:
+            action = int(generator.choice(MOTIONS)) if off_path and expert != END else expert
+        else:
+            action = expert if off_path else student
+        self._ends[home] += expert == END
+        if expert == END:
+            return END if self._ends[home] >= self.config.patience else action
+        return expert if action == END else action
+
+
+def imitate(
+    config: ImitationConfig,
+    policy: Any,
+    env: VectorEnvironment,
+    scenarios: Sequence[Scenario],
+    validation: Sequence[Scenario],
+    out_dir: str | Path,
+    *,
+    expert: ExpertFactory = home_expert,
+    on_round: Callable[[int, Metrics], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Train the actor of `policy` in place, from where `out_dir` left off.
+
+    Args:
+        config: the settings.
+        policy: a policy whose encoder is trained and frozen.
+        env: homes to play in.
+        scenarios: what may be demonstrated and corrected, each solvable by the expert.
+        validation: scenarios of other houses, the first `validation_episodes` of which are judged.
+        out_dir: gets a round_NN.npz for each round, imitation.pt and metrics.jsonl.
+        expert: makes the expert of a home.
+        on_round: called with the number of the round and its metrics.
+        progress: called as progress(finished, total) while a round is played.
+
+    Returns:
+        The trained policy (the same object).
+
+    Raises:
+        ValueError: there is no scenario, or the files in `out_dir` are damaged.
+    """
+    if not scenarios:
+        raise ValueError("there is no scenario to demonstrate; give at least one")
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    optimiser = torch.optim.Adam(list(policy.policy_parameters()), lr=config.learning_rate, fused=True)
+    done, used = _load(out_dir, policy, optimiser)
+    data = [episode for number in range(done) for episode in load_round(out_dir / f"round_{number:02d}.npz")]
+    policy.eval()
+    for number in range(done, config.rounds):
+        if config.time_budget is not None and used >= config.time_budget:
+            break
+        started = time.perf_counter()
+        driver = ExpertDriven(env, policy, config, number, expert)
+        chosen = _draw(config, number, scenarios)
+        played = play(env, driver, chosen, seed=(config.seed, number), keep=STORED, progress=progress)
+        # A demonstration that failed teaches nothing; a student's failure is what corrections are for.
+        new = [episode for episode in played if episode.success] if number == 0 else played
+        if not new:
+            raise ValueError(
+                "the expert solved none of the scenarios; check them with its own demonstrations"
+            )
+        save_round(out_dir / f"round_{number:02d}.npz", new)
+        data += new
+        collected = time.perf_counter()
+        metrics = {"data/steps": float(sum(episode.length for episode in data)), "data/episodes": len(data)}
+        metrics |= _by_task("collect", played)
+        metrics |= fit(policy, optimiser, data, config, number)
+        fitted = time.perf_counter()
+        metrics |= judge(env, policy, validation[: config.validation_episodes], config.seed)
+        ended = time.perf_counter()
+        used += ended - started
+        metrics |= {
+            "perf/collect_s": collected - started,
+            "perf/fit_s": fitted - collected,
+            "perf/judge_s": ended - fitted,
+            "perf/used_s": used,
+        }
+        _save(out_dir, policy, optimiser, number + 1, used, metrics)
+        if on_round is not None:
+            on_round(number, metrics)
+    return policy
+
+
+def fit(
+    policy: Any,
+    optimiser: torch.optim.Optimizer,
+    episodes: Sequence[Episode],
+    config: ImitationConfig,
+    round_number: int,
+) -> Metrics:
+    """Train on all episodes by weighted cross entropy; metrics are of the last pass."""
+    generator = np.random.default_rng([config.seed, round_number, 1])
+    weight = torch.ones(len(ACTIONS))
+    for name, value in config.weights.items():
+        weight[ACTION_ID[name]] = value
+    lengths = np.array([episode.length for episode in episodes])
+    epochs = config.first_epochs if round_number == 0 else config.epochs
+    parameters = optimiser.param_groups[0]["params"]
+    for epoch in range(epochs):
+        losses, right = [], []
+        groups = length_buckets(lengths, config.minibatch_sequences, generator)
+        for position, rows in enumerate(groups):
+            passed = (epoch + position / len(groups)) / epochs
+            rate = 0.1 + 0.45 * (1.0 + math.cos(math.pi * passed))
+            optimiser.param_groups[0]["lr"] = config.learning_rate * rate
+            part = [episodes[row] for row in rows]
+            batch = sequence_batch(policy, part)
+            labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
+            logits = policy.evaluate_sequences(batch)[0][batch.mask]
+            loss = functional.cross_entropy(logits, labels, weight=weight[: logits.shape[-1]])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            optimiser.step()
+            losses.append(float(loss.detach()))
+            right.append(logits.detach().argmax(dim=-1) == labels)
+    return {"loss/action": float(np.mean(losses)), "accuracy/action": float(torch.cat(right).float().mean())}
+
+
+def judge(env: VectorEnvironment, policy: Any, scenarios: Sequence[Scenario], seed: int) -> Metrics:
+    """Return success and cost on held-out scenarios, greedily and sampled."""
+    metrics: Metrics = {}
+    if scenarios:
+        for name, greedy in (("greedy", True), ("sampled", False)):
+            episodes = play(env, policy, scenarios, greedy=greedy, seed=(seed, 2))
+            metrics |= _by_task(f"validation/{name}", episodes)
+    return metrics
+
+
+def _by_task(prefix: str, episodes: Sequence[Episode]) -> Metrics:
+    metrics = {
+        f"{prefix}/success": float(np.mean([episode.success for episode in episodes])),
+        f"{prefix}/cost": float(np.mean([episode.cost for episode in episodes])),
+        f"{prefix}/length": float(np.mean([episode.length for episode in episodes])),
+    }
+    for task in sorted({episode.scenario.task for episode in episodes}):
+        own = [episode.success for episode in episodes if episode.scenario.task == task]
+        metrics[f"{prefix}/success/{task}"] = float(np.mean(own))
+    return metrics
+
+
+def _draw(config: ImitationConfig, round_number: int, scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Draw a round's scenarios, all once before any is repeated, the long ones first."""
+    count = config.demonstrations if round_number == 0 else config.corrections
+    generator = np.random.default_rng([config.seed, round_number])
+    passes = [generator.permutation(len(scenarios)) for _ in range(-(-count // len(scenarios)))]
+    chosen = [scenarios[index] for index in np.concatenate(passes)[:count]]
+    return sorted(chosen, key=lambda scenario: -scenario.expert_length)
+
+
+def save_round(path: Path, episodes: Sequence[Episode]) -> None:
+    """Write episodes with their features and labels; a reader sees the whole file or none."""
+    arrays = {name: np.concatenate([episode.extras[name] for episode in episodes]) for name in STORED}
+    for name in ("actions", "rewards", "costs"):
+        arrays[name] = np.concatenate([getattr(episode, name) for episode in episodes])
+    facts = {
+        "constraints": episodes[0].constraints,
+        "episodes": [
+            [episode.scenario.to_dict(), episode.length, episode.success, episode.truncated, episode.metres]
+            for episode in episodes
+        ],
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+    temporary.replace(path)
+
+
+def load_round(path: Path) -> list[Episode]:
+    """Read what `save_round` wrote (events are not kept); a damaged file is a ValueError."""
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in (*STORED, "actions", "rewards", "costs")}
+            facts = json.loads(str(file["facts"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or missing ({error}); start in another folder") from error
+    episodes = []
+    ends = np.cumsum([entry[1] for entry in facts["episodes"]])
+    for (scenario, length, success, truncated, metres), end in zip(facts["episodes"], ends, strict=True):
+        part = {name: array[end - length : end] for name, array in arrays.items()}
+        kept = {name: part.pop(name) for name in STORED}
+        episodes.append(
+            Episode(
+                scenario=Scenario.from_dict(scenario),
+                success=success,
+                truncated=truncated,
+                constraints=tuple(facts["constraints"]),
+                events=[],
+                metres=metres,
+                extras=kept,
+                **part,
+            )
+        )
+    return episodes
+
+
+def _save(
+    out_dir: Path,
+    policy: Any,
+    optimiser: torch.optim.Optimizer,
+    rounds: int,
+    used: float,
+    metrics: Metrics,
+) -> None:
+    path = out_dir / "metrics.jsonl"
+    kept = path.read_text().splitlines(keepends=True)[: rounds - 1] if path.exists() else []
+    path.write_text("".join([*kept, json.dumps({"round": rounds - 1} | metrics) + "\n"]))
+    state = {
+        "policy": policy.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "rounds": rounds,
+        "used": used,
+    }
+    save_atomically(state, out_dir / "imitation.pt")
+
+
+def _load(out_dir: Path, policy: Any, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+    """Take over a checkpoint where there is one; return the rounds done and the seconds used."""
+    path = out_dir / "imitation.pt"
+    if not path.exists():
+        return 0, 0.0
+    try:
+        state = torch.load(path, weights_only=True)
+        policy.load_state_dict(state["policy"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["rounds"]), float(state["used"])
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise ValueError(f"cannot resume from {path}: {str(error).splitlines()[0]}") from error
