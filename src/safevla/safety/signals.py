@@ -315,13 +315,13 @@ class SignalTracker:
             body = self.scene.body[entity]
             self._rebased[entity] = True
             self._base_position[entity] = home.data.xpos[body]
-            self._base_axis[entity] = home.data.xmat[body, 6:9]
+            self._base_axis[entity] = home.data.xmat[body, [2, 5, 8]]
         if self._rebased.any():
             displacement, tilt = displacement.copy(), tilt.copy()
             for entity in np.flatnonzero(self._rebased):
                 body = self.scene.body[entity]
                 displacement[entity] = np.linalg.norm(home.data.xpos[body] - self._base_position[entity])
-                cosine = float(home.data.xmat[body, 6:9] @ self._base_axis[entity])
+                cosine = float(home.data.xmat[body, [2, 5, 8]] @ self._base_axis[entity])
                 tilt[entity] = np.arccos(min(1.0, max(-1.0, cosine)))
         return displacement, tilt
 
