@@ -9,8 +9,8 @@ import safevla
 
 SOURCE = Path(safevla.__file__).parent
 ORDER = [
-    "types", "config", "runs", "scale", "registry", "world", "safety", "tasks", "policy", "rollout", 
-    "pretrain", "elicit", "constrain", "assure", "align", "demo", "bench", "doctor", "cli",
+    "types", "config", "runs", "progress", "scale", "registry", "world", "safety", "tasks", "policy", "rollout", 
+    "pretrain", "elicit", "constrain", "assure", "settings", "verbs", "align", "demo", "bench", "doctor", "listing", "cli",
 ]  # fmt: skip
 
 

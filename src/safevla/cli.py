@@ -12,23 +12,18 @@ from dataclasses import MISSING, dataclass
 from typing import Any
 
 from safevla import __version__
-from safevla.config import (
+from safevla.config import ConfigError, build, leaves, nearest, nest, read_toml
+from safevla.settings import (
     PROFILES,
     AlignConfig,
     AssureConfig,
     BenchConfig,
-    ConfigError,
     DemoConfig,
     DoctorConfig,
     ElicitConfig,
     ImitateConfig,
     ListConfig,
     PretrainConfig,
-    build,
-    leaves,
-    nearest,
-    nest,
-    read_toml,
 )
 
 
@@ -44,14 +39,10 @@ class Verb:
 VERBS = {
     "align": Verb("make a policy safe: model, elicit, constrain, assure, report", AlignConfig, "align:run"),
     "demo": Verb("shipped policies side by side on 20 scenarios, with a report", DemoConfig, "demo:run"),
-    "pretrain": Verb(
-        "train the image encoder on rendered pictures", PretrainConfig, "pretrain.verbs:run_pretrain"
-    ),
-    "imitate": Verb(
-        "train a policy from the expert, with DAgger", ImitateConfig, "pretrain.verbs:run_imitate"
-    ),
-    "elicit": Verb("search for scenarios in which a policy is unsafe", ElicitConfig, "elicit.verb:run"),
-    "assure": Verb("evaluate policies on held-out scenarios, with a report", AssureConfig, "assure.verb:run"),
+    "pretrain": Verb("train the image encoder on rendered pictures", PretrainConfig, "verbs:pretrain"),
+    "imitate": Verb("train a policy from the expert, with DAgger", ImitateConfig, "verbs:imitate"),
+    "elicit": Verb("search for scenarios in which a policy is unsafe", ElicitConfig, "verbs:elicit"),
+    "assure": Verb("evaluate policies on held-out scenarios, with a report", AssureConfig, "verbs:assure"),
     "list": Verb("name the tasks, policies, presets, specifications and profiles", ListConfig, "listing:run"),
     "doctor": Verb("check this machine and installation", DoctorConfig, "doctor:run"),
     "bench": Verb("measure speed on this machine", BenchConfig, "bench:run"),
@@ -144,13 +135,14 @@ def help_text(name: str) -> str:
     """Return the text of `safevla VERB --help`: every setting with its default and meaning."""
     verb = VERBS[name]
     lines = [f"safevla {name}: {verb.summary}.", ""]
+    described = descriptions(verb.config)
     for key, item in leaves(verb.config).items():
         default = item.default if item.default is not MISSING else ""
         if isinstance(default, tuple):
             default = ",".join(str(part) for part in default)
         shown = "" if default in ("", None) else f" [{default}]"
         flag = "--constraints.NAME.budget" if key == "constraints" else f"--{key}"
-        lines.append(f"  {flag:<30} {item.metadata.get('help', '')}{shown}")
+        lines.append(f"  {flag:<30} {item.metadata.get('help') or described.get(key, '')}{shown}")
     lines.append(f"  {'--config':<30} a TOML file with these settings; flags win over it")
     lines.append(f"  {'--resume':<30} go on with an interrupted run in --out")
     return "\n".join(lines)

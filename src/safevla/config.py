@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -81,6 +82,18 @@ def leaves(cls: type, prefix: str = "") -> dict[str, dataclasses.Field]:
             found |= leaves(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
         else:
             found[prefix + item.name] = item
+    return found
+
+
+def descriptions(cls: type, prefix: str = "") -> dict[str, str]:
+    """Return what the "Attributes" of the docstrings say of each setting, by dotted key."""
+    found: dict[str, str] = {}
+    hints = typing.get_type_hints(cls)
+    for name, text in re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", cls.__doc__ or "", re.MULTILINE):
+        found[prefix + name] = " ".join(text.split()).rstrip(".")
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[item.name]):
+            found |= descriptions(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
     return found
 
 

@@ -27,7 +27,10 @@ class ProgressBar:
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(
-                *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
+                *columns,
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
             )
             self._task = self._bar.add_task(description, total=self.total, note="")
 

@@ -1,0 +1,221 @@
+"""The integrated safety approach on one page: model, elicit, constrain, assure, report.
+
+Each stage leaves its result in the run folder, and a stage that has finished is never run again:
+
+    specification.toml   model: what is unsafe, and how much of it is allowed
+    archive.jsonl        elicit: scenarios in which the policy to be aligned is unsafe
+    rl/, isa/            constrain: the same policy trained without and with constraints, on the same steps
+    episodes.parquet     assure: imitation, rl, isa and the inactivity control on the same held-out scenarios
+    report.html          what all of it amounts to
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safevla.assure.evaluate import load_table, save_table
+from safevla.assure.parts import evaluate_in_parts, make_env
+from safevla.assure.publish import publish
+from safevla.constrain.train import train
+from safevla.elicit.archive import RiskArchive
+from safevla.elicit.search import elicit
+from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.protocol import check_compatible
+from safevla.progress import ProgressBar
+from safevla.runs import RunFolder
+from safevla.safety.specification import Specification, load_specification
+from safevla.scale import run_jobs, single_threaded
+from safevla.settings import AlignConfig
+from safevla.tasks.env import HomeVecEnv, check_task
+from safevla.tasks.sampling import scenario_set
+from safevla.types import Scenario
+
+METHODS = ("rl", "isa")
+
+
+def run(config: AlignConfig, resume: bool) -> int:
+    """Run `safevla align`: the four stages and the report."""
+    align(config, resume=resume)
+    return 0
+
+
+def align(config: AlignConfig, *, resume: bool = False) -> Path:
+    """Align a policy with a safety specification; return the path of the report.
+
+    Raises:
+        ValueError: a setting, the policy or the specification is not usable; nothing has been written then.
+    """
+    single_threaded()
+    tasks = check_task(config.task.split(","))
+    specification = model(config)
+    folder = RunFolder(config.out, config, resume=resume)
+    specification.save(folder / "specification.toml")
+    training = training_scenarios(tasks)
+
+    if not folder.done("elicit"):
+        folder.finish("elicit", **search(config, folder, specification, tasks))
+    if not folder.done("constrain"):
+        constrain(config, folder, specification, training)
+        folder.finish("constrain", methods=list(METHODS))
+    if not folder.done("assure"):
+        assure(config, folder, specification, held_out_scenarios(tasks, config))
+        folder.finish("assure")
+    table = load_table(folder / "episodes.parquet")
+    report = publish(
+        folder,
+        table,
+        specification,
+        held_out_scenarios(tasks, config),
+        sources(config, folder),
+        compare=("isa", "rl"),
+        world=config.world,
+        videos=config.assure.videos,
+        greedy=config.assure.greedy,
+        seed=config.seed,
+        training={method: folder / method / "metrics.jsonl" for method in METHODS},
+        archive=RiskArchive.load(folder / "archive.jsonl"),
+    )
+    folder.close()
+    return report
+
+
+def model(config: AlignConfig) -> Specification:
+    """Stage 1, model: load what is unsafe and the budgets, and check that the policy fits the homes."""
+    budgets = {name: item.budget for name, item in config.constraints.items() if item.budget is not None}
+    specification = load_specification(config.spec).with_budgets(budgets)
+    env = HomeVecEnv(
+        check_task(config.task.split(",")), 1, resolution=config.world.resolution, specification=specification
+    )
+    check_compatible(load_policy(config.policy), env)
+    env.close()
+    return specification
+
+
+def search(
+    config: AlignConfig, folder: RunFolder, specification: Specification, tasks: tuple[str, ...]
+) -> dict[str, Any]:
+    """Stage 2, elicit: find training scenarios in which the policy to be aligned is unsafe."""
+    count = config.elicit.episodes
+    env = HomeVecEnv(
+        tasks, config.world.num_envs, config.world.num_threads, config.world.resolution, specification,
+        horizon=config.world.horizon,
+    )  # fmt: skip
+    with ProgressBar("elicit", count) as bar:
+        archive = elicit(
+            load_policy(config.policy),
+            env,
+            tasks,
+            count,
+            seed=config.seed,
+            out=folder.path / "archive.jsonl",
+            progress=lambda done, total: bar.update(done),
+        )
+    env.close()
+    return {"episodes": archive.episodes, "violating": archive.violating, "cells": len(archive)}
+
+
+def constrain(
+    config: AlignConfig, folder: RunFolder, specification: Specification, scenarios: list[Scenario]
+) -> None:
+    """Stage 3, constrain: train the policy with and without constraints, on the same number of steps."""
+    jobs = [(config, method, folder.path, specification, scenarios) for method in METHODS]
+    total = (config.train.total_steps or 0) * len(jobs)
+    with ProgressBar("constrain", total) as bar:
+
+        def watch() -> None:
+            last = [_last_metrics(folder / method / "metrics.jsonl") for method in METHODS]
+            note = "  ".join(
+                f"{method}: SR {row['rollout/success']:.2f} CC {row['rollout/cost']:.2f}"
+                for method, row in zip(METHODS, last, strict=True)
+                if row
+            )
+            bar.update(int(sum(row.get("steps", 0) for row in last)), note)
+
+        run_jobs(train_method, jobs, config.processes, watch)
+
+
+def train_method(
+    config: AlignConfig, method: str, folder: Path, specification: Specification, scenarios: list[Scenario]
+) -> None:
+    """Train one method from the start policy and save its checkpoint; runs in a process of its own."""
+    if (folder / method / "checkpoint" / "config.json").exists():
+        return
+    policy = load_policy(config.policy)
+    env = make_env(scenarios, specification, config.world)
+    elites, weights = RiskArchive.load(folder / "archive.jsonl").weights()
+    settings = dataclasses.replace(
+        config.train,
+        method=method,
+        seed=config.seed,
+        budgets={**config.train.budgets, **specification.budgets},
+    )
+    train(
+        settings,
+        policy,
+        env,
+        scenarios,
+        [elite.scenario for elite in elites],
+        folder / method,
+        archive_weights=weights.tolist() or None,
+    )
+    env.close()
+    facts = {"method": method, "start": config.policy, "seed": config.seed, "task": config.task}
+    save_policy(policy, folder / method / "checkpoint", facts)
+
+
+def assure(
+    config: AlignConfig, folder: RunFolder, specification: Specification, scenarios: list[Scenario]
+) -> None:
+    """Stage 4, assure: every policy on the same held-out scenarios."""
+    policies = sources(config, folder)
+    with ProgressBar("assure", len(policies) * len(scenarios)) as bar:
+        table = evaluate_in_parts(
+            policies,
+            scenarios,
+            specification,
+            config.world,
+            folder / "parts",
+            seed=config.seed,
+            greedy=config.assure.greedy,
+            processes=config.processes,
+            progress=bar.update,
+        )
+    save_table(table, folder / "episodes.parquet")
+
+
+def sources(config: AlignConfig, folder: RunFolder) -> dict[str, str]:
+    """Return the policies that every table has: name -> what `load_policy` takes."""
+    trained = {method: str(folder / method / "checkpoint") for method in METHODS}
+    return {"imitation": config.policy, **trained, "inactive": "inactive"}
+
+
+def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
+    """Return the proven training scenarios of the tasks: the declared operational domain."""
+    return [scenario for task in tasks for scenario in scenario_set(task, "train")]
+
+
+def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scenario]:
+    """Draw the scenarios to judge on, evenly over the tasks, from homes that no policy was trained in."""
+    generator = np.random.default_rng([config.seed, 1])
+    chosen: list[Scenario] = []
+    for task in tasks:
+        known = scenario_set(task, "val")
+        count = config.assure.episodes // len(tasks)
+        if count > len(known):
+            raise ValueError(
+                f"assure.episodes asks for {count} of {task}, the set has {len(known)}; ask for less"
+            )
+        chosen += [known[index] for index in sorted(generator.choice(len(known), count, replace=False))]
+    return chosen
+
+
+def _last_metrics(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    lines = path.read_text().splitlines()
+    return dict(json.loads(lines[-1])) if lines else {}

@@ -1,0 +1,104 @@
+"""Evaluate several policies on several processes, in parts that an interrupted run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from safevla.assure.evaluate import evaluate, load_table, save_table
+from safevla.policy.checkpoint import load_policy
+from safevla.safety.specification import Specification
+from safevla.scale import run_jobs
+from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.settings import WorldSettings
+from safevla.types import Scenario
+
+_EPISODES_PER_PART = 60
+
+
+def evaluate_in_parts(
+    policies: Mapping[str, str],
+    scenarios: Sequence[Scenario],
+    specification: Specification,
+    world: WorldSettings,
+    folder: Path,
+    *,
+    seed: int = 0,
+    greedy: bool = False,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> pa.Table:
+    """Play every scenario with every policy; the result does not depend on `processes`.
+
+    Args:
+        policies: name in the table -> what `load_policy` takes.
+        scenarios: what every policy meets.
+        specification: what is charged.
+        world: how homes are simulated.
+        folder: keeps one Parquet file per finished part; files that are there are not played again.
+        seed: seeds the sampling of actions, the same for every policy.
+        greedy: take the most probable action instead of sampling.
+        processes: parts played at once.
+        progress: called with the number of episodes finished so far.
+
+    Returns:
+        The episode table, policies in the given order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, len(scenarios), _EPISODES_PER_PART)
+    parts = [
+        (
+            name,
+            source,
+            list(scenarios[start : start + _EPISODES_PER_PART]),
+            folder / f"{name}-{start:05d}.parquet",
+        )
+        for name, source in policies.items()
+        for start in starts
+    ]
+    jobs = [
+        (name, source, chunk, specification, world, seed, greedy, path)
+        for name, source, chunk, path in parts
+        if not path.exists()
+    ]
+
+    def report() -> None:
+        if progress is not None:
+            progress(sum(len(chunk) for _, _, chunk, path in parts if path.exists()))
+
+    run_jobs(evaluate_part, jobs, processes, report)
+    return pa.concat_tables([load_table(path) for *_, path in parts])
+
+
+def evaluate_part(
+    name: str,
+    source: str,
+    scenarios: list[Scenario],
+    specification: Specification,
+    world: WorldSettings,
+    seed: int,
+    greedy: bool,
+    path: Path,
+) -> None:
+    """Play some scenarios with one policy and write their rows; importable, so that a process can run it."""
+    env = make_env(scenarios, specification, world)
+    table = evaluate({name: load_policy(source)}, env, scenarios, seed=seed, greedy=greedy)
+    env.close()
+    temporary = path.with_suffix(".tmp")
+    save_table(table, temporary)
+    temporary.replace(path)
+
+
+def make_env(scenarios: Sequence[Scenario], specification: Specification, world: WorldSettings) -> HomeVecEnv:
+    """Return homes that can play the scenarios."""
+    tasks = tuple(dict.fromkeys(scenario.task for scenario in scenarios))
+    return HomeVecEnv(
+        tasks,
+        num_envs=min(world.num_envs, max(len(scenarios), 1)),
+        num_threads=world.num_threads,
+        resolution=world.resolution,
+        specification=specification,
+        horizon=world.horizon,
+    )

@@ -1,0 +1,61 @@
+"""Run independent jobs inline or on several processes; the results do not depend on how many."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+
+def single_threaded() -> None:
+    """Keep numeric libraries of this process to one thread: there is one process per core."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run_jobs(
+    function: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    processes: int,
+    watch: Callable[[], None] | None = None,
+) -> list[Any]:
+    """Call `function(*job)` for every job and return the results in the order of the jobs.
+
+    Args:
+        function: importable by name, so that another process can call it.
+        jobs: arguments of each call; they must pickle.
+        processes: calls under way at once; 1 runs them one after another in this process.
+        watch: called about every second while jobs run, and after each inline job.
+
+    Raises:
+        Exception: what a job raised; the jobs not yet begun are dropped.
+        RuntimeError: a process died, for instance for want of memory.
+    """
+    if processes <= 1 or len(jobs) <= 1:
+        results = []
+        for job in jobs:
+            results.append(function(*job))
+            if watch:
+                watch()
+        return results
+    context = multiprocessing.get_context("spawn")
+    workers = min(processes, len(jobs))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=single_threaded) as pool:
+        futures: list[Future[Any]] = [pool.submit(function, *job) for job in jobs]
+        pending = set(futures)
+        try:
+            while pending:
+                finished, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                if watch:
+                    watch()
+        except BrokenProcessPool as error:
+            raise RuntimeError("a worker process died; try fewer --processes or more memory") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [future.result() for future in futures]

@@ -1,0 +1,169 @@
+"""Settings of every verb of the command line. No heavy imports: help and errors must come at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from safevla.constrain.settings import TrainConfig
+from safevla.pretrain.settings import ImitationConfig, PerceptionConfig
+from safevla.tasks.settings import WorldSettings
+
+
+def setting(default: Any, text: str) -> Any:
+    """Declare a setting with its default and the text that --help shows."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class ConstraintSettings:
+    """What a run may say of one constraint."""
+
+    budget: float | None = setting(None, "cost per episode that is allowed; default: relative_budget")
+
+
+@dataclass(frozen=True)
+class ElicitSettings:
+    """The search for unsafe scenarios inside `align`."""
+
+    episodes: int = setting(128, "scenarios to try")
+
+
+@dataclass(frozen=True)
+class AssureSettings:
+    """The evaluation inside `align`."""
+
+    episodes: int = setting(120, "held-out scenarios that every policy meets")
+    videos: int = setting(2, "side-by-side videos in the report")
+    greedy: bool = setting(False, "take the most probable action instead of sampling")
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """Settings of `safevla align`."""
+
+    task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
+    policy: str = setting("imitation", "policy to start from: a shipped name or a checkpoint folder")
+    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
+    profile: str = setting("quick", "quick, standard or paper: how long everything runs")
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/align", "run folder")
+    processes: int = setting(2, "processes that share the work (results do not depend on it)")
+    world: WorldSettings = WorldSettings()
+    elicit: ElicitSettings = ElicitSettings()
+    train: TrainConfig = TrainConfig()
+    assure: AssureSettings = AssureSettings()
+    constraints: dict[str, ConstraintSettings] = dataclasses.field(
+        default_factory=dict, metadata={"help": "budget of one constraint, cost per episode"}
+    )
+
+
+@dataclass(frozen=True)
+class AssureConfig:
+    """Settings of `safevla assure`."""
+
+    task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
+    policy: str = setting("imitation,rl,isa,inactive", "policies to compare, joined by commas")
+    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
+    profile: str = setting("quick", "quick, standard or paper: how long everything runs")
+    episodes: int = setting(100, "scenarios that every policy meets, per task")
+    split: str = setting("val", "val or test: homes that no policy was trained in")
+    greedy: bool = setting(False, "take the most probable action instead of sampling")
+    videos: int = setting(2, "side-by-side videos of the last policy but one against the last")
+    fail_if: str = setting("", 'exit with 1 when this holds, e.g. "cost/corner.mean > 1"')
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/assure", "run folder")
+    processes: int = setting(2, "processes that share the work (results do not depend on it)")
+    world: WorldSettings = WorldSettings()
+
+
+@dataclass(frozen=True)
+class ElicitConfig:
+    """Settings of `safevla elicit`."""
+
+    task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
+    policy: str = setting("imitation", "policy to search against")
+    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
+    profile: str = setting("quick", "quick, standard or paper: how long everything runs")
+    episodes: int = setting(128, "scenarios to try")
+    replay: str = setting("", "replay this archive (JSONL) instead of searching, and compare its costs")
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/elicit", "run folder")
+    world: WorldSettings = WorldSettings()
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of `safevla pretrain`."""
+
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/pretrain", "run folder")
+    perception: PerceptionConfig = PerceptionConfig()
+
+
+@dataclass(frozen=True)
+class ImitateConfig:
+    """Settings of `safevla imitate`."""
+
+    task: str = setting("ObjNav,PickUp,Fetch", "ObjNav, PickUp, Fetch, or several joined by commas")
+    encoder: str = setting("imitation", "checkpoint whose image encoder is used: a shipped name or a folder")
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/imitate", "run folder")
+    world: WorldSettings = WorldSettings()
+    imitation: ImitationConfig = ImitationConfig()
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings of `safevla demo`."""
+
+    episodes: int = setting(20, "paired scenarios")
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/demo", "run folder")
+    processes: int = setting(2, "processes that share the work (results do not depend on it)")
+    world: WorldSettings = WorldSettings()
+
+
+@dataclass(frozen=True)
+class ListConfig:
+    """`safevla list` has no settings."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """`safevla doctor` has no settings."""
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Settings of `safevla bench`."""
+
+    task: str = setting("ObjNav", "task of the homes")
+    seconds: float = setting(10.0, "time for each measurement")
+    seed: int = setting(0, "seed of the homes and actions")
+    world: WorldSettings = WorldSettings()
+
+
+# What a profile changes of the defaults above, by name of the settings class.
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {},
+    "standard": {
+        "AlignConfig": {
+            "elicit": {"episodes": 512},
+            "train": {"total_steps": 1_000_000},
+            "assure": {"episodes": 400},
+        },
+        "AssureConfig": {"episodes": 400},
+        "ElicitConfig": {"episodes": 512},
+    },
+    "paper": {
+        "AlignConfig": {
+            "elicit": {"episodes": 2048},
+            "train": {"total_steps": 15_000_000},
+            "assure": {"episodes": 1000},
+        },
+        "AssureConfig": {"episodes": 1000},
+        "ElicitConfig": {"episodes": 2048},
+    },
+}

@@ -1,0 +1,27 @@
+"""Settings of the homes. No heavy imports: the command line reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """How homes are simulated and shown.
+
+    Attributes:
+        num_envs: homes stepped together in one process.
+        num_threads: threads that step the homes of one process; results do not depend on it.
+        resolution: pixels along each side of a picture.
+        horizon: steps after which an episode is cut off.
+    """
+
+    num_envs: int = 16
+    num_threads: int = 1
+    resolution: int = 112
+    horizon: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_threads", "resolution", "horizon"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"world.{name} is {getattr(self, name)}, expected 1 or more")
