@@ -172,11 +172,13 @@ class Raster:
 
 
 def _light_vector(lighting: Lighting, camera: np.ndarray) -> np.ndarray:
-    """Return the (12,) vector that `raster_shading.shade` reads."""
+    """Return the (15,) vector that `raster_shading.shade` reads."""
     direction = np.asarray(lighting.direction, np.float64)
     length = math.sqrt(float(direction @ direction))
     if length == 0.0:
         raise ValueError("the direction of the light has length 0; give a vector toward the light")
     view = camera[:9].reshape(3, 3) @ (direction / length)
+    halfway = view - (0.0, 0.0, 1.0)
+    halfway /= math.sqrt(float(halfway @ halfway)) + 1e-12
     strengths = (lighting.directional, lighting.head, lighting.ambient)
-    return np.array([*view, *strengths, *lighting.tint, *lighting.background], np.float64)
+    return np.array([*view, *strengths, *lighting.tint, *lighting.background, *halfway], np.float64)

@@ -14,8 +14,20 @@ import numpy as np
 # Compiled code holds these numbers; numba looks only at the file of a function, so after a change here
 # touch raster_kernels.py and raster_shading.py.
 FLAT, ELLIPSOID, CYLINDER, CAPSULE = range(4)  # how the surface of a slot is found
-PLAIN, WOOD, FABRIC, TILE, WALL, CARPET = range(6)  # procedural textures
-TEXTURES = {"wood": WOOD, "fabric": FABRIC, "tile": TILE, "wall": WALL, "carpet": CARPET, "plain": PLAIN}
+PLAIN, WOOD, FABRIC, TILE, WALL, CARPET, FOLIAGE = range(7)  # procedural textures
+
+# By the start of a material's name: texture, and how strongly highlights show. The last entry is for others.
+MATERIALS = {
+    "wood": (WOOD, 0.05),
+    "fabric": (FABRIC, 0.0),
+    "tile": (TILE, 0.05),
+    "wall": (WALL, 0.0),
+    "carpet": (CARPET, 0.0),
+    "foliage": (FOLIAGE, 0.0),
+    "metal": (PLAIN, 0.6),
+    "glass": (PLAIN, 0.8),
+    "": (PLAIN, 0.2),
+}
 
 # A slot is one drawn geom. `size` is half extents in metres; for a capsule (radius, radius, half length
 # of its straight part). A curved slot owns one face (a cylinder three: side, top, bottom) without vertices.
@@ -35,6 +47,7 @@ SLOT = np.dtype(
         ("red", np.float32),
         ("green", np.float32),
         ("blue", np.float32),
+        ("gloss", np.float32),
     ],
     align=True,
 )
@@ -94,7 +107,9 @@ class RasterMesh:
         slots = np.zeros(len(geoms), SLOT)
         slots["geom"] = geoms
         slots["shape"] = [form.shape for form in forms]
-        slots["texture"] = _textures(model)[model.geom_matid[geoms]]
+        textures, gloss = _finishes(model)
+        slots["texture"] = textures[model.geom_matid[geoms]]
+        slots["gloss"] = gloss[model.geom_matid[geoms]]
         slots["first_vertex"][1:], slots["end_vertex"] = vertex_ends[:-1], vertex_ends
         slots["first_face"][1:], slots["end_face"] = face_ends[:-1], face_ends
         slots["radius"] = _radii(model, geoms, sizes)
@@ -254,12 +269,11 @@ def _colours(model: mujoco.MjModel) -> np.ndarray:
     return colours
 
 
-def _textures(model: mujoco.MjModel) -> np.ndarray:
-    """Return (nmat + 1,) int32: textures by the start of the material's name; the last is for no material."""
+def _finishes(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return (nmat + 1,) textures and gloss of the materials; the last is for no material."""
     names = [
         mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_MATERIAL, index) or "" for index in range(model.nmat)
     ]
-    chosen = [
-        next((TEXTURES[prefix] for prefix in TEXTURES if name.startswith(prefix)), PLAIN) for name in names
-    ]
-    return np.array([*chosen, PLAIN], np.int32)
+    prefixes = [next(prefix for prefix in MATERIALS if name.startswith(prefix)) for name in [*names, ""]]
+    textures, gloss = zip(*(MATERIALS[prefix] for prefix in prefixes), strict=True)
+    return np.array(textures, np.int32), np.array(gloss, np.float32)

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 
 from safevla.world.compiled import compiled
-from safevla.world.raster_mesh import CARPET, CYLINDER, ELLIPSOID, FABRIC, FLAT, PLAIN, TILE, WALL, WOOD
+from safevla.world.raster_mesh import (
+    CARPET,
+    CYLINDER,
+    ELLIPSOID,
+    FABRIC,
+    FLAT,
+    FOLIAGE,
+    PLAIN,
+    TILE,
+    WALL,
+    WOOD,
+)
 
 
 @compiled
@@ -58,8 +69,8 @@ def shade(
         faces: (F,) FACE records.
         frames: (S, 12) float64 from `place_slots`.
         camera: (12,) float64 as in `place_slots`.
-        light: (12,) float64: direction to the light in view space, strength of directional, head and ambient
-            light, tint (3), background (3, 0 to 255).
+        light: (15,) float64: direction to the light in view space, strength of directional, head and ambient
+            light, tint (3), background (3, 0 to 255), direction halfway between the light and the eye.
         focal: focal length, pixels.
         nearness: (H, W) float32.
         seen: (H, W) int32.
@@ -83,7 +94,8 @@ def shade(
                 frame = frames[record.slot]
                 shape, texture = record.shape, slot.texture
                 red, green, blue = slot.red * light[6], slot.green * light[7], slot.blue * light[8]
-                glow = 255.0 * _light(record.normal_x, record.normal_y, record.normal_z, frame, light)
+                gloss = slot.gloss
+                glow = 255.0 * _light(record.normal_x, record.normal_y, record.normal_z, gloss, frame, light)
             bright = glow
             if texture != PLAIN or shape != FLAT:
                 depth = np.float64(np.float32(1.0) / nearness[row, column])
@@ -107,13 +119,18 @@ def shade(
 
 
 @compiled
-def _light(normal_x: float, normal_y: float, normal_z: float, frame: np.ndarray, light: np.ndarray) -> float:
+def _light(
+    normal_x: float, normal_y: float, normal_z: float, gloss: float, frame: np.ndarray, light: np.ndarray
+) -> float:
     """Return the brightness of a surface with this normal (unit length, frame of the slot)."""
     x = frame[0] * normal_x + frame[1] * normal_y + frame[2] * normal_z
     y = frame[3] * normal_x + frame[4] * normal_y + frame[5] * normal_z
     z = frame[6] * normal_x + frame[7] * normal_y + frame[8] * normal_z
     direct = max(0.0, x * light[0] + y * light[1] + z * light[2])
-    bright: float = light[5] + light[3] * direct + light[4] * abs(z)
+    shine = max(0.0, x * light[12] + y * light[13] + z * light[14])
+    for _ in range(4):
+        shine *= shine
+    bright: float = light[5] + light[3] * (direct + gloss * shine) + light[4] * abs(z)
     return bright
 
 
@@ -131,7 +148,7 @@ def _light_curved(
     else:
         z -= min(max(z, -slot.size_z), slot.size_z)
     scale = 1.0 / (math.sqrt(x * x + y * y + z * z) + 1e-12)
-    return _light(scale * x, scale * y, scale * z, frame, light)
+    return _light(scale * x, scale * y, scale * z, slot.gloss, frame, light)
 
 
 @compiled
@@ -168,6 +185,9 @@ def _pattern(texture: int, record: Any, x: float, y: float, z: float, pixel: flo
         u, v = y, z
     else:
         u, v = x, z
+    if texture == FOLIAGE:
+        u, v = u + 0.6 * y, v + 0.4 * y  # leaves, also on round bushes
+        return 0.8 + 0.4 * _noise(math.floor(u * 40.0), math.floor(v * 40.0)) * min(1.0, 0.02 / pixel)
     if texture == WOOD:
         board = math.floor(v * 8.0)
         tone = 0.88 + 0.12 * _noise(board, math.floor((u + 0.37 * (board & 3)) * 1.1))
