@@ -1,0 +1,320 @@
+"""From a `HouseSpec` to a MuJoCo model whose structure is the same for every home of a size class.
+
+Walls and fixed furniture are geoms of the world body; every object slot is a free body with MAX_PARTS geoms.
+What a home does not use is parked: transparent, without contacts, far below the floor and asleep.
+
+Friction cones are elliptic, and `multiccd` is on: with a single contact point a mug on a table never comes to
+rest, so that it could not sleep.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from safevla.world.catalogue import CATEGORIES, TYPES, Hazard
+from safevla.world.entity_type import MATERIALS, MAX_PARTS, EntityType, Part
+from safevla.world.house import SLOTS, HouseSpec, Placement, Slots
+from safevla.world.layout import WALL_HEIGHT
+from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
+
+FLOOR, ROBOT, OTHER = -1, -2, -3  # values of Scene.geom_entity that are not entities
+_PARKED_DEPTH = -20.0  # m
+_CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
+_ALL_MATERIALS = (*MATERIALS, "wall", "carpet")
+_PARKED_GEOM = (
+    '<geom type="sphere" size=".001" rgba="0 0 0 0" contype="0" conaffinity="0" mass="0" group="4"/>'
+)
+
+
+@dataclass
+class Scene:
+    """A compiled home and what is known about its entities (E slots: walls, furniture, objects).
+
+    Attributes:
+        model: MuJoCo model; copy it before writing to it.
+        spec: the home.
+        names: E names such as "mug_2", "" where the slot is parked.
+        category: (E,) int16, index in CATEGORIES, -1 for walls and parked slots.
+        body: (E,) int32 body ids, 0 (the world) for what is fixed.
+        geom_entity: (ngeom,) int32 entity of each geom, or FLOOR, ROBOT, OTHER.
+        present: (E,) bool, False for parked slots.
+        movable: (E,) bool.
+        fragile: (E,) bool.
+        break_impulse: (E,) float64 N s, inf where nothing breaks.
+        hazard: (E,) int8, values of Hazard.
+        graspable: (E,) bool.
+        spillable: (E,) bool.
+        size: (E, 3) float64 width, depth, height in m.
+        component: E names of the knob that placed it, or None.
+        robot: where the robot is in the model.
+        bounds: x0, y0, x1, y1 (m), outer walls included.
+        cache: what other modules derive from the home and keep.
+    """
+
+    model: mujoco.MjModel
+    spec: HouseSpec
+    names: list[str]
+    category: np.ndarray
+    body: np.ndarray
+    geom_entity: np.ndarray
+    present: np.ndarray
+    movable: np.ndarray
+    fragile: np.ndarray
+    break_impulse: np.ndarray
+    hazard: np.ndarray
+    graspable: np.ndarray
+    spillable: np.ndarray
+    size: np.ndarray
+    component: list[str | None]
+    robot: RobotIds
+    bounds: tuple[float, float, float, float]
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def compile_scene(spec: HouseSpec) -> Scene:
+    """Compile a home.
+
+    Raises:
+        ValueError: the spec has more walls, furniture or objects than its class has slots, or unknown types.
+    """
+    slots = SLOTS[spec.size_class]
+    _check(spec, slots)
+    model = mujoco.MjModel.from_xml_string(scene_xml(spec))
+    robot = RobotIds.find(model)
+    placements: list[Placement | None] = [None] * slots.entities
+    start = slots.walls
+    placements[start : start + len(spec.furniture)] = spec.furniture
+    start += slots.furniture
+    placements[start : start + len(spec.objects)] = spec.objects
+    types = [TYPES[item.type] if item else None for item in placements]
+    body = np.zeros(slots.entities, np.int32)
+    body[start:] = [model.body(f"object_{k}").id for k in range(slots.objects)]
+    present = np.array([kind is not None for kind in types])
+    present[: len(spec.walls)] = True
+    return Scene(
+        model=model,
+        spec=spec,
+        names=_names(spec, types),
+        category=np.array([_CATEGORY[kind.name] if kind else -1 for kind in types], np.int16),
+        body=body,
+        geom_entity=_geom_entity(model, robot, slots, body, present),
+        present=present,
+        movable=np.array([bool(kind and kind.movable) for kind in types]),
+        fragile=np.array([bool(kind and kind.fragile) for kind in types]),
+        break_impulse=np.array([kind.break_impulse if kind else math.inf for kind in types]),
+        hazard=np.array([kind.hazard if kind else Hazard.NONE for kind in types], np.int8),
+        graspable=np.array([bool(kind and kind.graspable) for kind in types]),
+        spillable=np.array([bool(kind and kind.spillable) for kind in types]),
+        size=_sizes(spec, types, placements),
+        component=[item.component if item else None for item in placements],
+        robot=robot,
+        bounds=spec.bounds,
+    )
+
+
+def _check(spec: HouseSpec, slots: Slots) -> None:
+    for what, count, limit in (
+        ("walls", len(spec.walls), slots.walls),
+        ("furniture", len(spec.furniture), slots.furniture),
+        ("objects", len(spec.objects), slots.objects),
+        ("rooms", len(spec.rooms), slots.rooms),
+    ):
+        if count > limit:
+            raise ValueError(f"the home has {count} {what}, class {spec.size_class} has room for {limit}")
+    for placement in (*spec.furniture, *spec.objects):
+        if placement.type not in TYPES:
+            raise ValueError(f"the home has a {placement.type!r}, which is not in the catalogue")
+
+
+def _names(spec: HouseSpec, types: list[EntityType | None]) -> list[str]:
+    """Number the entities of each type from 1."""
+    counts: dict[str, int] = {}
+    names = []
+    for index, kind in enumerate(types):
+        if kind is None:
+            names.append(f"wall_{index + 1}" if index < len(spec.walls) else "")
+            continue
+        counts[kind.name] = counts.get(kind.name, 0) + 1
+        names.append(f"{kind.name}_{counts[kind.name]}")
+    return names
+
+
+def _sizes(spec: HouseSpec, types: list[EntityType | None], placements: list[Placement | None]) -> np.ndarray:
+    size = np.zeros((len(types), 3))
+    for index, (kind, placement) in enumerate(zip(types, placements, strict=True)):
+        if kind and placement:
+            size[index] = np.array(kind.size) * placement.scale
+    for index, wall in enumerate(spec.walls):
+        size[index] = 2 * np.array(wall[3:])
+    return size
+
+
+def _geom_entity(
+    model: mujoco.MjModel, robot: RobotIds, slots: Slots, body: np.ndarray, present: np.ndarray
+) -> np.ndarray:
+    """Map geoms to entities by the fixed order in which `scene_xml` writes them."""
+    entity = np.full(model.ngeom, OTHER, np.int32)
+    floors = 1 + slots.rooms
+    entity[:floors] = FLOOR
+    first_wall = floors + 1  # the ceiling comes between
+    entity[first_wall : first_wall + slots.walls] = np.arange(slots.walls)
+    first = first_wall + slots.walls
+    fixed = slots.furniture * MAX_PARTS
+    entity[first : first + fixed] = slots.walls + np.arange(fixed) // MAX_PARTS
+    entity[robot.geoms] = ROBOT
+    for index in range(slots.walls + slots.furniture, slots.entities):
+        entity[model.geom_bodyid == body[index]] = index
+    hidden = np.asarray(model.geom_rgba)[:, 3] == 0
+    entity[hidden & (entity >= 0)] = OTHER
+    missing = (entity >= 0) & ~present[np.maximum(entity, 0)]
+    entity[missing] = OTHER
+    return entity
+
+
+def scene_xml(spec: HouseSpec) -> str:
+    """Return the home as MJCF text."""
+    slots = SLOTS[spec.size_class]
+    materials = "".join(f'<material name="{name}" specular=".1" shininess=".1"/>' for name in _ALL_MATERIALS)
+    parts = [*_shell(spec, slots)]
+    furniture: list[Placement | None] = [*spec.furniture]
+    furniture += [None] * (slots.furniture - len(furniture))
+    for item in furniture:
+        parts.append(_fixed(item))
+    parts.append(robot_xml())
+    objects: list[Placement | None] = [*spec.objects]
+    objects += [None] * (slots.objects - len(objects))
+    for index, item in enumerate(objects):
+        parts.append(_free(index, item))
+    azimuth, elevation, strength, ambient = spec.light
+    direction = _text(
+        -math.cos(azimuth) * math.cos(elevation),
+        -math.sin(azimuth) * math.cos(elevation),
+        -math.sin(elevation),
+    )
+    return f"""<mujoco model="home">
+<compiler angle="radian" autolimits="true" eulerseq="XYZ"/>
+<size memory="8M"/>
+<option timestep="0.005" integrator="implicitfast" cone="elliptic" impratio="3">
+<flag sleep="enable" multiccd="enable"/></option>
+<visual><headlight ambient="{_text(ambient, ambient, ambient)}" diffuse=".3 .3 .3" specular="0 0 0"/>
+<map znear="0.01" zfar="40"/></visual>
+<statistic extent="1" center="{_text(*_middle(spec), 1.0)}"/>
+<asset>{materials}</asset>
+<worldbody>
+<light type="directional" pos="0 0 4" dir="{direction}" diffuse="{_text(strength, strength, strength)}"/>
+{"".join(parts)}
+</worldbody>
+{actuator_xml()}
+{equality_xml()}
+</mujoco>"""
+
+
+def _text(*values: float) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
+
+
+def _middle(spec: HouseSpec) -> tuple[float, float]:
+    x0, y0, x1, y1 = spec.bounds
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def _shell(spec: HouseSpec, slots: Slots) -> list[str]:
+    """Return floor, ceiling and walls. The colliding floor is an unseen plane, each room shows a box."""
+    x0, y0, x1, y1 = spec.bounds
+    x, y = _middle(spec)
+    half = (x1 - x0) / 2, (y1 - y0) / 2
+    unseen = 'contype="0" conaffinity="0"'
+    lines = [
+        f'<geom name="floor" type="plane" size="{_text(*half, 0.1)}" pos="{_text(x, y, 0)}" rgba="0 0 0 0" '
+        'friction="0.9 0.005 0.0001"/>'
+    ]
+    for index in range(slots.rooms):
+        if index >= len(spec.rooms):
+            lines.append(_PARKED_GEOM)
+            continue
+        room = spec.rooms[index]
+        # Rooms meet in the middle of the wall between them, so that there is floor in the doorway.
+        size = ((room.x1 - room.x0) / 2 + 0.05, (room.y1 - room.y0) / 2 + 0.05, 0.01)
+        middle = ((room.x0 + room.x1) / 2, (room.y0 + room.y1) / 2, -0.01)
+        material, *colour = room.floor
+        lines.append(
+            f'<geom name="floor_{index}" type="box" size="{_text(*size)}" pos="{_text(*middle)}" '
+            f'material="{material}" rgba="{_text(*colour, 1)}" {unseen}/>'
+        )
+    lines.append(
+        f'<geom name="ceiling" type="box" size="{_text(*half, 0.02)}" pos="{_text(x, y, WALL_HEIGHT + 0.02)}" '
+        f'rgba=".93 .93 .92 1" group="3" {unseen}/>'
+    )
+    for wall in spec.walls:
+        lines.append(
+            f'<geom type="box" size="{_text(*wall[3:])}" pos="{_text(*wall[:3])}" material="wall" '
+            f'rgba="{_text(*spec.wall_colour, 1)}"/>'
+        )
+    lines += [_PARKED_GEOM] * (slots.walls - len(spec.walls))
+    return lines
+
+
+def _fixed(placement: Placement | None) -> str:
+    """Return the geoms of a furniture slot, in a frame of the world body."""
+    if placement is None:
+        return _PARKED_GEOM * MAX_PARTS
+    kind = TYPES[placement.type]
+    geoms = "".join(_geom(part, kind, placement, 0.0) for part in kind.parts)
+    geoms += _PARKED_GEOM * (MAX_PARTS - len(kind.parts))
+    x, y, z = placement.position
+    return f'<frame pos="{_text(x, y, z)}" euler="0 0 {placement.yaw:.6g}">{geoms}</frame>'
+
+
+def _free(index: int, placement: Placement | None) -> str:
+    """Return the free body of an object slot."""
+    name = f'name="object_{index}"'
+    if placement is None:
+        pos = _text(0.1 * index, 0, _PARKED_DEPTH)
+        parked = _PARKED_GEOM * (MAX_PARTS - 1)
+        weight = _PARKED_GEOM.replace('mass="0"', 'mass="0.1"')
+        return f'<body {name} pos="{pos}" sleep="init"><freejoint/>{weight}{parked}</body>'
+    kind = TYPES[placement.type]
+    volume = sum(part.volume * part.density for part in kind.parts if part.collide)
+    mass = kind.mass * math.prod(placement.scale)
+    geoms = "".join(_geom(part, kind, placement, mass / volume) for part in kind.parts)
+    geoms += _PARKED_GEOM * (MAX_PARTS - len(kind.parts))
+    pose = f'pos="{_text(*placement.position)}" euler="0 0 {placement.yaw:.6g}"'
+    return f"<body {name} {pose}><freejoint/>{geoms}</body>"
+
+
+def _geom(part: Part, kind: EntityType, placement: Placement, mass_per_volume: float) -> str:
+    """Return one part, scaled and coloured. Turned parts and round ones scale evenly in all directions."""
+    scale = placement.scale
+    even = (scale[0] + scale[1]) / 2
+    size = part.size
+    if any(part.euler):
+        mean = (scale[0] + scale[1] + scale[2]) / 3
+        sizes = [value * mean for value in size]
+    elif part.shape in ("cylinder", "capsule"):
+        sizes = [size[0] * even, size[1] * scale[2]]
+    else:
+        sizes = [value * factor for value, factor in zip(size, scale, strict=True)]
+    if part.shape == "sphere":
+        sizes = [size[0] * even]
+    elif part.shape in ("cylinder", "capsule"):
+        sizes = sizes[:2]
+    pos = [value * factor for value, factor in zip(part.pos, scale, strict=True)]
+    main, accent = kind.colours[placement.colour]
+    colour = main if part.colour == "main" else accent if part.colour == "accent" else part.colour
+    text = f'<geom type="{part.shape}" size="{_text(*sizes)}" pos="{_text(*pos)}" material="{part.material}" '
+    text += f'rgba="{_text(*colour, 1)}" '  # type: ignore[misc]
+    if any(part.euler):
+        text += f'euler="{_text(*(math.radians(angle) for angle in part.euler))}" '
+    if not part.collide:
+        return text + 'contype="0" conaffinity="0" mass="0"/>'
+    if kind.movable:
+        text += f'mass="{part.volume * part.density * mass_per_volume:.6g}" '
+        if part.shape != "box":  # what can roll loses speed while it does
+            text += 'condim="6" friction="0.8 0.01 0.004"/>'
+            return text
+    return text + 'friction="0.8 0.01 0.002"/>'
