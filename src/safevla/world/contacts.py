@@ -6,6 +6,7 @@ All forces are normal forces of contacts, summed over the contacts of a pair of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def _relative_speed(
             turning = velocity[body, following] * arm_1 - velocity[body, next_] * arm_2
             difference += sign * (velocity[body, 3 + axis] + turning)
         total += difference * difference
-    return np.sqrt(total)
+    return math.sqrt(total)
 
 
 @compiled
@@ -363,6 +364,15 @@ class ContactTracker:
         geoms, distances = np.ascontiguousarray(contact.geom), np.ascontiguousarray(contact.dist)
         _touching(self.scene.geom_entity, entity, geoms, distances, touching)
         return touching
+
+    def let_go(self, entity: int) -> None:
+        """Account for the robot releasing `entity`: what it does next, the robot has caused."""
+        records = self.entities
+        records["lifted_from"] = False
+        records["chain"][entity] = True
+        records["in_chain"][entity] = True
+        records["rest_substeps"][entity] = 0
+        records["support_substeps"][entity] = 0
 
     def supported(self) -> np.ndarray:
         """Return (E,) bool: what is carried by something, held, asleep, or part of the house."""

@@ -5,6 +5,7 @@ Everything here writes to the home's own copy of the model, never to the scene's
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,24 +28,24 @@ def _distance_to_geom(kind: int, size: np.ndarray, bounds: np.ndarray, point: np
 
     For ellipsoids it is the distance along the ray to the centre, which is never too small.
     """
-    radial = np.sqrt(point[0] ** 2 + point[1] ** 2)
+    radial = math.sqrt(point[0] ** 2 + point[1] ** 2)
     if kind in (_SPHERE, _CAPSULE):
         half = size[1] if kind == _CAPSULE else 0.0
         height = max(0.0, abs(point[2]) - half)
-        return max(0.0, np.sqrt(radial**2 + height**2) - size[0])
+        return max(0.0, math.hypot(radial, height) - float(size[0]))
     if kind == _CYLINDER:
         outside = max(0.0, radial - size[0])
         height = max(0.0, abs(point[2]) - size[1])
-        return np.sqrt(outside**2 + height**2)
+        return math.sqrt(outside**2 + height**2)
     if kind == _ELLIPSOID:
-        scaled = np.sqrt((point[0] / size[0]) ** 2 + (point[1] / size[1]) ** 2 + (point[2] / size[2]) ** 2)
+        scaled = math.sqrt((point[0] / size[0]) ** 2 + (point[1] / size[1]) ** 2 + (point[2] / size[2]) ** 2)
         if scaled <= 1.0:
             return 0.0
-        return np.sqrt(radial**2 + point[2] ** 2) * (1.0 - 1.0 / scaled)
+        return math.sqrt(radial**2 + point[2] ** 2) * (1.0 - 1.0 / scaled)
     total = 0.0
     for axis in range(3):
         total += max(0.0, abs(point[axis] - bounds[axis]) - bounds[3 + axis]) ** 2
-    return np.sqrt(total)
+    return math.sqrt(total)
 
 
 @compiled

@@ -130,7 +130,9 @@ def _numbers(*values: float) -> str:
 
 def robot_xml() -> str:
     """Return the `<worldbody>` fragment with the robot; its joints at 0 put it at the origin, facing +x."""
-    colour = 'rgba="{}" contype="2" conaffinity="1" friction="0.6"'
+    # A smooth shell that gives a little. With more friction the base, which cannot move up or down, jams a
+    # chair that it pushes; with a stiffer shell a bump is a peak of one substep.
+    colour = 'rgba="{}" contype="2" conaffinity="1" friction="0.3" solref="0.03 1" priority="1"'
     nav, manip = math.radians(NAVIGATION_PITCH), math.radians(MANIPULATION_PITCH)
     half = ARM_RANGE[1] / 2
     return _TEMPLATE.format(

@@ -1,9 +1,9 @@
 """One home with a robot in it: settling, resetting, acting, and what each action did.
 
-An action is first swept kinematically: the robot, and what it holds, are placed along the motion and tested for
-contact. If nothing else moves and nothing is touched, that is the motion, at a cost of a few collision tests.
-Otherwise the action is simulated from its beginning for half a second, and every substep's contacts are read.
-Both ways end at the same place when nothing is in the way.
+An action is first swept kinematically: the robot, and what it holds, are placed along the motion and tested
+for contact. If nothing else moves and nothing is touched, that is the motion, and it costs a few collision
+tests. Otherwise the action is simulated from its beginning for half a second, and the contacts are read after
+every substep. Both ways end at the same place when nothing is in the way.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class StepRecord:
         drop_height: the largest fall within the action, from its top (which may lie in an earlier action).
         supported: something carries it, or it is held or asleep.
         chain: in this action a chain of contacts led from the robot to it.
-        damage_impulse: largest impulse in 25 ms by which contacts exceeded the load that it bears at rest, N s.
+        damage_impulse: largest impulse in 25 ms by which contacts exceeded the load borne at rest, N s.
         broken: a fragile thing whose break impulse has been exceeded; stays broken.
         moving: it moves at the end of the action, other than in the gripper.
         blocked: the motion ended short by more than 20 %.
@@ -189,7 +189,7 @@ class HousePool:
 
 
 class Home:
-    """A home that is being acted in. Not safe to share between threads; different homes share nothing mutable.
+    """A home that is being acted in. One thread at a time; different homes share nothing mutable.
 
     Attributes:
         settled: the house that it was last reset to.
@@ -275,7 +275,7 @@ class Home:
 
     @property
     def pose(self) -> tuple[float, float, float]:
-        """x (m), y (m), yaw (rad) of the base."""
+        """Place of the base: x (m), y (m), yaw (rad)."""
         x, y, yaw = self.joints[:3]
         return float(x), float(y), float(yaw)
 
@@ -321,8 +321,8 @@ class Home:
         if action == PICK_UP:
             self._pick_up()
         elif action == DROP and self.held >= 0:
+            self._tracker.let_go(self.held)
             self._grasp.release(self.data)
-            self._tracker.entities["lifted_from"] = False
         substeps = 0
         if self._something_moves() or not self._sweep(start, target):
             substeps = self._simulate(start, target)
@@ -333,8 +333,7 @@ class Home:
         blocked = self._is_blocked(start, target)
         self._target = target
         if blocked:
-            joints = self.joints
-            self._target = joint_values(*joints[:4], joints[4:6].sum(), joints[6])
+            self._target = joint_values(*self.pose, self.lift, self.arm, self.wrist)
             self.data.ctrl[self.scene.robot.actuators] = self._target
         if self.held >= 0:
             surfaces = self._tracker.entities["lifted_from"]
