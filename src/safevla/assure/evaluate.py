@@ -6,6 +6,7 @@ says all that is needed to play it again: scenario, seed, mode, specification, c
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -180,6 +181,12 @@ def houses(table: pa.Table) -> np.ndarray:
     """Return (n,) labels of the house of each episode; episodes of one house are not independent."""
     parts = (table["size_class"].to_pylist(), table["split"].to_pylist(), table["house_seed"].to_pylist())
     return np.array(["/".join(map(str, part)) for part in zip(*parts, strict=True)])
+
+
+def scenarios_hash(table: pa.Table) -> str:
+    """Return sixteen hex digits that identify the set of scenarios that was played."""
+    names = "\n".join(sorted(set(table["scenario"].to_pylist())))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def summarise(table: pa.Table, *, seed: int = 0) -> list[dict[str, Any]]:
