@@ -1,0 +1,274 @@
+"""HomeVecEnv: N homes stepped together. Observation, reward, termination and costs; no hidden autoreset.
+
+    env = HomeVecEnv("ObjNav", num_envs=16, num_threads=2)
+    observation = env.reset(np.ones(16, bool), scenarios)
+    step = env.step(actions)            # arrays over N
+    env.reset(step.terminated | step.truncated, more_scenarios)
+
+What happens in one home depends on nothing but its scenario and its actions: each home owns its physics,
+its renderer and its signals, and threads only decide which core does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from safevla.safety.signals import SafetyState, stack
+from safevla.safety.specification import OnsetTracker, Specification, load_specification
+from safevla.tasks.seat import ID_RESOLUTION, Seat
+from safevla.types import ACTION_ID, ACTIONS, NO_ACTION, TASKS, Event, Observation, Scenario, Step
+from safevla.world.simulator import Home, HousePool
+
+SUCCESS_REWARD = 10.0
+HORIZON = 200  # steps, size class S
+END = ACTION_ID["end"]
+
+
+def check_task(task: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks as a tuple; an unknown one raises ValueError."""
+    tasks = (task,) if isinstance(task, str) else tuple(task)
+    for name in tasks:
+        if name not in TASKS:
+            raise ValueError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}")
+    if not tasks:
+        raise ValueError(f"no task given; choose one of {', '.join(TASKS)}")
+    return tasks
+
+
+class HomeVecEnv:
+    """N homes stepped together.
+
+    Args:
+        task: what scenarios may ask for, one of TASKS or several.
+        num_envs: N.
+        num_threads: threads that share the homes; the results do not depend on it.
+        resolution: height and width of the pictures in pixels, one number or (H, W).
+        specification: what is unsafe: a name, a path, or a Specification.
+        horizon: steps after which an episode is truncated.
+        renderer: name of a renderer.
+        pool: settled houses to share with other environments.
+        shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
+        depth: also render depth, into `self.depth`.
+
+    Attributes:
+        constraints: names of the K constraints, the columns of `Step.costs`.
+        specification: the Specification in force.
+        homes: the N simulated homes.
+        scenarios: what each home plays, None before its first reset.
+        last_ids: (N, 2, 112, 112) int32, geom id or -1, of the latest pictures (nav, manip).
+        visible_pixels: (N, 2, E) int32, pixels of each entity in them.
+        depth: (N, 2, H, W) float32 m of the latest pictures, or None.
+        source: where `reset` takes scenarios from when it is given none.
+        state: SafetyState of the latest step, None before it; rows of homes that did not act are stale.
+    """
+
+    def __init__(
+        self,
+        task: str | Sequence[str] = "ObjNav",
+        num_envs: int = 1,
+        num_threads: int = 1,
+        resolution: int | tuple[int, int] = 112,
+        specification: str | Specification = "safevla",
+        horizon: int = HORIZON,
+        renderer: str = "raster",
+        pool: HousePool | None = None,
+        shaping: float = 0.0,
+        depth: bool = False,
+    ) -> None:
+        for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
+            if int(value) < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        self.tasks = check_task(task)
+        self.num_envs, self.num_threads, self.horizon = int(num_envs), int(num_threads), int(horizon)
+        height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
+        self.resolution = (int(height), int(width))
+        self.specification = (
+            specification if isinstance(specification, Specification) else load_specification(specification)
+        )
+        self.constraints: tuple[str, ...] = tuple(self.specification.names)
+        self.pool = pool if pool is not None else HousePool()
+        self.shaping = float(shaping)
+        self.depth = np.zeros((self.num_envs, 2, *self.resolution), np.float32) if depth else None
+        self.last_ids = np.full((self.num_envs, 2, ID_RESOLUTION, ID_RESOLUTION), -1, np.int32)
+        self.state: SafetyState | None = None
+        self.source: Iterator[Scenario] | None = None
+        self._seats = [
+            Seat(self.pool, renderer, self.resolution, bool(shaping)) for _ in range(self.num_envs)
+        ]
+        self._onsets: OnsetTracker | None = None
+        self._threads = ThreadPoolExecutor(self.num_threads) if self.num_threads > 1 else None
+        self._ended = np.ones(self.num_envs, dtype=bool)
+        picture = (self.num_envs, *self.resolution, 3)
+        self._nav, self._manip = np.zeros(picture, np.uint8), np.zeros(picture, np.uint8)
+        self._last_action = np.full(self.num_envs, NO_ACTION, np.int64)
+        self._step = np.zeros(self.num_envs, np.int64)
+        self._rows: dict[int, SafetyState] = {}  # each home's latest row of signals
+
+    @property
+    def homes(self) -> list[Home]:
+        """The N simulated homes."""
+        return [seat.home for seat in self._seats]
+
+    @property
+    def scenarios(self) -> list[Scenario | None]:
+        """What each home plays, None before its first reset."""
+        return [seat.scenario for seat in self._seats]
+
+    @property
+    def visible_pixels(self) -> np.ndarray:
+        """(N, 2, E) int32, pixels of each entity in the latest pictures at 112 x 112."""
+        entities = max(seat.visible_pixels.shape[1] for seat in self._seats)
+        pixels = np.zeros((self.num_envs, 2, entities), np.int32)
+        for row, seat in zip(pixels, self._seats, strict=True):
+            row[:, : seat.visible_pixels.shape[1]] = seat.visible_pixels
+        return pixels
+
+    def reset(
+        self, mask: np.ndarray | None = None, scenarios: Sequence[Scenario] | None = None
+    ) -> Observation:
+        """Start new episodes in some homes.
+
+        Args:
+            mask: (N,) bool, which homes; default all.
+            scenarios: one per True of the mask, in order; default: the next ones of `source`.
+
+        Returns:
+            The observation of all N homes; rows outside the mask are as they were.
+
+        Raises:
+            ValueError: the number of scenarios does not fit, or one asks for another task.
+        """
+        mask = np.ones(self.num_envs, dtype=bool) if mask is None else self._check_mask(mask, "mask")
+        chosen = np.flatnonzero(mask)
+        if scenarios is None:
+            if self.source is None:
+                raise ValueError("reset needs scenarios, or an environment made by safevla.make_vec")
+            scenarios = [next(self.source) for _ in chosen]
+        if len(chosen) != len(scenarios):
+            raise ValueError(
+                f"reset got {len(scenarios)} scenarios for {len(chosen)} homes, expected one each"
+            )
+        for scenario in scenarios:
+            if scenario.task not in self.tasks:
+                raise ValueError(f"a scenario asks for {scenario.task}, this environment plays {self.tasks}")
+        given = dict(zip(chosen.tolist(), scenarios, strict=True))
+        self._own_pictures()
+
+        def start(index: int) -> None:
+            self._seats[index].reset(given[index], *self._pictures(index))
+
+        self._for_each(start, chosen.tolist())
+        self._ended[chosen] = False
+        self._last_action[chosen] = NO_ACTION
+        self._step[chosen] = 0
+        if self._onsets is None and len(chosen):
+            self._onsets = OnsetTracker(self.num_envs, self.visible_pixels.shape[2])
+        if self._onsets is not None:
+            self._onsets.reset(mask)
+        return self._observation()
+
+    def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> Step:
+        """Take one action in every active home whose episode has not ended.
+
+        Args:
+            actions: (N,) ids of actions; those of other homes are ignored.
+            active: (N,) bool, default all.
+
+        Returns:
+            What happened; rows of homes that did not act are zero, their pictures as they were.
+
+        Raises:
+            ValueError: the shape of an argument is wrong or an action does not exist.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,):
+            raise ValueError(f"actions have shape {actions.shape}, expected ({self.num_envs},)")
+        playing = ~self._ended if active is None else ~self._ended & self._check_mask(active, "active")
+        acting = np.flatnonzero(playing).tolist()
+        for index in acting:
+            if not 0 <= int(actions[index]) < len(ACTIONS):
+                raise ValueError(f"action {actions[index]} of home {index} is not in 0..{len(ACTIONS) - 1}")
+        self._own_pictures()
+
+        def advance(index: int) -> None:
+            self._rows[index] = self._seats[index].act(int(actions[index]), *self._pictures(index))
+
+        self._for_each(advance, acting)
+        self._last_action[acting] = actions[acting]
+        self._step[acting] += 1
+        costs, events = self._charge(playing)
+        return self._finish(playing, actions, costs, events)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+
+    def _finish(
+        self, playing: np.ndarray, actions: np.ndarray, costs: np.ndarray, events: list[list[Event]]
+    ) -> Step:
+        """Judge the episodes that end now and put the step together."""
+        terminated = playing & (actions == END)
+        truncated = playing & ~terminated & (self._step >= self.horizon)
+        success = np.zeros(self.num_envs, dtype=bool)
+        reward = np.zeros(self.num_envs, np.float32)
+        for index in np.flatnonzero(playing):
+            seat = self._seats[index]
+            if terminated[index]:
+                success[index] = seat.succeeded()
+                reward[index] = SUCCESS_REWARD if success[index] else 0.0
+            elif self.shaping:
+                reward[index] = self.shaping * seat.progress()
+        self._ended |= terminated | truncated
+        return Step(self._observation(), reward, terminated, truncated, costs, success, events)
+
+    def _charge(self, playing: np.ndarray) -> tuple[np.ndarray, list[list[Event]]]:
+        """Return costs (N, K) and events of the step, zero and empty for homes that did not act."""
+        acting = np.flatnonzero(playing)
+        if self._onsets is None or len(acting) == 0:
+            return np.zeros((self.num_envs, len(self.constraints)), np.float32), [
+                [] for _ in range(self.num_envs)
+            ]
+        # Homes that have not acted yet have no row; any row will do, it is not judged.
+        rows = [self._rows.get(index, self._rows[int(acting[0])]) for index in range(self.num_envs)]
+        self.state = stack(rows)
+        return self.specification.evaluate(self.state, self._onsets, playing)
+
+    def _own_pictures(self) -> None:
+        """Copy the pictures, so that observations that were handed out never change."""
+        self._nav, self._manip = self._nav.copy(), self._manip.copy()
+        self.last_ids = self.last_ids.copy()
+        if self.depth is not None:
+            self.depth = self.depth.copy()
+
+    def _pictures(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        depth = None if self.depth is None else self.depth[index]
+        return self._nav[index], self._manip[index], self.last_ids[index], depth
+
+    def _observation(self) -> Observation:
+        return Observation(
+            nav=self._nav,
+            manip=self._manip,
+            holding=np.array([int(seat.holding) for seat in self._seats], np.int64),
+            last_action=self._last_action.copy(),
+            step=self._step.copy(),
+            instruction=[seat.scenario.instruction if seat.scenario else "" for seat in self._seats],
+        )
+
+    def _check_mask(self, mask: np.ndarray, name: str) -> np.ndarray:
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(f"{name} is {mask.shape} {mask.dtype}, expected ({self.num_envs},) bool")
+        return mask
+
+    def _for_each(self, work: Callable[[int], None], indices: list[int]) -> None:
+        """Do the work of some homes; an error of any of them is raised here."""
+        if self._threads is None or len(indices) < 2:
+            for index in indices:
+                work(index)
+        else:
+            list(self._threads.map(work, indices))

@@ -1,0 +1,138 @@
+"""From where the arm can take an object: free tubes around it, base poses, heights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from safevla.tasks.planner import NavigationMap
+from safevla.world.robot import ARM_RANGE, GRIPPER_HEIGHT, LIFT_RANGE, REACH, TIP_LENGTH
+
+if TYPE_CHECKING:
+    from safevla.world.simulator import Home
+
+DIRECTIONS = 36  # directions around an object that are tried
+ARM_X = -0.05  # m: where the arm is along the base's x axis
+TIP_OUT = REACH + TIP_LENGTH  # m from the base's axis to the tip, to the right, arm in and wrist straight
+NEAREST_BASE = 0.03  # m of extension that a grasp should need at least
+REACH_MARGIN = 0.05  # m of extension that is kept in reserve
+HALF_WIDTH = 0.05  # m: half the width of the tube that the arm needs
+# What passes through the tube, relative to the height of the tip: fingers, palm, wrist, arm.
+TUBE_HEIGHTS = (-0.02, 0.05, 0.14)
+FINGER_CLEARANCE = 0.035  # m that the tip keeps from what the object stands on
+TIP_HEIGHTS = (GRIPPER_HEIGHT + LIFT_RANGE[0], GRIPPER_HEIGHT + LIFT_RANGE[1])
+MISS = 0.045  # m: what a turn in steps of 6 degrees may leave sideways
+
+
+@dataclass(frozen=True)
+class GraspPlan:
+    """How one object can be taken.
+
+    Attributes:
+        entity: the object.
+        centre: (2,) m, x and y of the middle of its box.
+        tip_height: m above the floor at which the tip should arrive.
+        surface: (DIRECTIONS,) m from the centre to the side of the box in each direction.
+        clear: (DIRECTIONS,) m from the centre to the first thing in the arm's way in each direction.
+        over: whether the tip passes above the object and must stop over its middle.
+    """
+
+    entity: int
+    centre: np.ndarray
+    tip_height: float
+    surface: np.ndarray
+    clear: np.ndarray
+    over: bool
+
+    def direction(self, x: float, y: float) -> int:
+        """Return the index of the direction in which a point lies as seen from the object."""
+        angle = math.atan2(y - self.centre[1], x - self.centre[0])
+        return round(angle / (2 * math.pi) * DIRECTIONS) % DIRECTIONS
+
+    def extension(self, x: float, y: float) -> float:
+        """Return how far the arm has to be out (m) when the base is at a point and the arm is in line."""
+        distance = math.hypot(x - self.centre[0], y - self.centre[1])
+        along = math.sqrt(max(distance**2 - ARM_X**2, 0.0))
+        stop = 0.0 if self.over else self.surface[self.direction(x, y)] + 0.01
+        return along - stop - TIP_OUT
+
+    def heading(self, x: float, y: float) -> float:
+        """Return the yaw (rad) that puts the arm in line with the object when the base is at a point."""
+        dx, dy = self.centre[0] - x, self.centre[1] - y
+        along = math.sqrt(max(dx * dx + dy * dy - ARM_X**2, 0.0))
+        return math.atan2(dy, dx) - math.atan2(-along, ARM_X)
+
+    def fits(self, x: float, y: float, slack: float = 0.0) -> bool:
+        """Return whether the arm reaches the object from a point without hitting anything.
+
+        Args:
+            x: m, base.
+            y: m, base.
+            slack: m that the limits are widened by, for a robot that has begun already.
+        """
+        extension = self.extension(x, y)
+        if not NEAREST_BASE - slack <= extension <= ARM_RANGE[1] - REACH_MARGIN + slack:
+            return False
+        distance = math.hypot(x - self.centre[0], y - self.centre[1])
+        return bool(self.clear[self.direction(x, y)] >= distance - 0.15 - slack)
+
+    def goals(self, floor: NavigationMap) -> np.ndarray:
+        """Return (nx, ny) bool: cells from which `fits` holds, with neighbouring directions clear as well."""
+        x, y = floor.centres()
+        dx, dy = x - self.centre[0], y - self.centre[1]
+        distance = np.hypot(dx, dy)
+        direction = np.rint(np.arctan2(dy, dx) / (2 * math.pi) * DIRECTIONS).astype(int) % DIRECTIONS
+        narrow = np.minimum(np.minimum(np.roll(self.clear, 1), np.roll(self.clear, -1)), self.clear)
+        along = np.sqrt(np.maximum(distance**2 - ARM_X**2, 0.0))
+        stop = 0.0 if self.over else self.surface[direction] + 0.01
+        extension = along - stop - TIP_OUT
+        reaches = (extension >= NEAREST_BASE + 0.02) & (extension <= ARM_RANGE[1] - REACH_MARGIN - 0.02)
+        return np.asarray(reaches & (narrow[direction] >= distance - 0.15) & floor.free)
+
+
+def plan_grasp(home: Home, entity: int, box: np.ndarray) -> GraspPlan | None:
+    """Find out from which directions an object can be taken; None if it is too low, too high or enclosed.
+
+    Args:
+        home: as it is now.
+        entity: the object.
+        box: (2, 3) m, its box in world axes.
+    """
+    low, high = box
+    height = float(np.clip(0.5 * (low[2] + high[2]), low[2] + FINGER_CLEARANCE, None))
+    height = max(height, TIP_HEIGHTS[0])
+    over = height > high[2] + 0.005
+    if height > TIP_HEIGHTS[1] or height > high[2] + 0.04:
+        return None
+    centre, half = 0.5 * (low + high), 0.5 * (high - low)
+    angles = np.arange(DIRECTIONS) * 2 * math.pi / DIRECTIONS
+    c, s = np.cos(angles), np.sin(angles)
+    with np.errstate(divide="ignore"):
+        surface = np.minimum(half[0] / np.abs(c), half[1] / np.abs(s))
+    clear = _clear_distance(home, entity, centre[:2], height, c, s)
+    plan = GraspPlan(entity, centre[:2], height, surface, clear, over)
+    return plan if (clear > surface + TIP_OUT - 0.12).any() else None
+
+
+def _clear_distance(
+    home: Home, entity: int, centre: np.ndarray, height: float, c: np.ndarray, s: np.ndarray
+) -> np.ndarray:
+    """Return (DIRECTIONS,) m that the arm's tube is free of anything but the object and the robot."""
+    nearest = np.full(DIRECTIONS, np.inf)
+    body = int(home.scene.body[entity])
+    robot = set(home.scene.robot.geoms.tolist())
+    longest = TIP_OUT + ARM_RANGE[1] + 0.3
+    geom, distance = np.full(1, -1, np.int32), 0.0
+    for k in range(DIRECTIONS):
+        ray = np.array([c[k], s[k], 0.0])
+        for above in TUBE_HEIGHTS:
+            for aside in (-HALF_WIDTH, 0.0, HALF_WIDTH):
+                start = np.array([centre[0] - s[k] * aside, centre[1] + c[k] * aside, height + above])
+                distance = mujoco.mj_ray(home.model, home.data, start, ray, None, True, body, geom)
+                if 0.0 <= distance < min(longest, nearest[k]) and int(geom[0]) not in robot:
+                    nearest[k] = distance
+    return nearest

@@ -1,0 +1,282 @@
+"""Scenarios: drawn at random, proven solvable by the expert, read from and written to JSON lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.resources
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from safevla.safety.signals import VISIBLE_PIXELS
+from safevla.safety.specification import Specification
+from safevla.tasks.env import HORIZON, HomeVecEnv, check_task
+from safevla.tasks.expert import Expert
+from safevla.tasks.geometry import entity_boxes, horizontal_distance, navigation_map, target_entities
+from safevla.tasks.instructions import TARGETS, make_instruction
+from safevla.tasks.planner import NavigationMap
+from safevla.tasks.seat import SUCCESS_DISTANCE
+from safevla.types import KNOBS, Knobs, Scenario
+from safevla.world.simulator import Home, HousePool
+
+HOUSES = 60  # houses that are tried before giving up
+TRIES_PER_HOUSE = 3
+START_DISTANCE = 1.0  # m of driving between the start and success (ObjNav, Fetch)
+PICK_UP_START = (0.8, 2.0)  # m from the target's box (PickUp)
+PICK_UP_FACING = math.radians(40)  # the robot starts turned to the target within this angle
+MAX_EXPERT_COST = 1.0
+
+
+@dataclass(frozen=True)
+class ExpertResult:
+    """How the expert fared in a scenario."""
+
+    success: bool
+    length: int
+    cost: float
+
+
+def play_expert(env: HomeVecEnv, scenario: Scenario) -> ExpertResult:
+    """Let the expert play a scenario in the first home of an environment."""
+    mask = np.zeros(env.num_envs, dtype=bool)
+    mask[0] = True
+    env.reset(mask, [scenario])
+    expert = Expert(env.homes[0], scenario)
+    actions = np.zeros(env.num_envs, np.int64)
+    cost = 0.0
+    for length in range(1, env.horizon + 1):
+        actions[0] = expert.act(env.visible_pixels[0])
+        step = env.step(actions, mask)
+        cost += float(step.costs[0].sum())
+        if step.terminated[0] or step.truncated[0]:
+            return ExpertResult(bool(step.success[0]), length, cost)
+    raise AssertionError("an episode is truncated at the horizon")
+
+
+class ScenarioSampler:
+    """Draws scenarios; keeps its homes between draws.
+
+    Args:
+        pool: settled houses to share.
+        horizon: steps within which the expert must succeed.
+        specification: what the expert must not violate more than once.
+    """
+
+    def __init__(
+        self,
+        pool: HousePool | None = None,
+        horizon: int = HORIZON,
+        specification: str | Specification = "safevla",
+    ) -> None:
+        self.pool = pool if pool is not None else HousePool(capacity=4)
+        self.horizon = horizon
+        self.specification = specification
+        self._env: HomeVecEnv | None = None
+        self._home = Home()
+
+    def sample(
+        self,
+        task: str,
+        rng: np.random.Generator,
+        split: str = "train",
+        knobs: Knobs | None = None,
+        size_class: str = "S",
+        prove: bool = True,
+    ) -> Scenario:
+        """Draw one scenario; arguments and errors as in `sample_scenario`."""
+        check_task(task)
+        for _ in range(HOUSES):
+            given = knobs if knobs is not None else draw_knobs(rng)
+            seed = int(rng.integers(2**31))
+            for _ in range(TRIES_PER_HOUSE):
+                scenario = self._draw(task, rng, seed, split, given, size_class)
+                if scenario is None:
+                    break
+                if not prove:
+                    return scenario
+                result = play_expert(self._environment(), scenario)
+                if result.success and result.cost <= MAX_EXPERT_COST and self._starts_well(scenario):
+                    return dataclasses.replace(scenario, expert_length=result.length)
+        raise ValueError(
+            f"no solvable {task} scenario in {HOUSES} houses of class {size_class}; try other knobs than {given}"
+        )
+
+    def _environment(self) -> HomeVecEnv:
+        if self._env is None:
+            self._env = HomeVecEnv(
+                tuple(TARGETS), 1, specification=self.specification, horizon=self.horizon, pool=self.pool
+            )
+        return self._env
+
+    def _starts_well(self, scenario: Scenario) -> bool:
+        """Return whether the target is in view at the start (PickUp only)."""
+        if scenario.task != "PickUp":
+            return True
+        env = self._environment()
+        env.reset(np.ones(1, bool), [scenario])
+        targets = target_entities(env.homes[0].scene, scenario.target)
+        return bool((env.visible_pixels[0][:, targets] >= VISIBLE_PIXELS).any())
+
+    def _draw(
+        self, task: str, rng: np.random.Generator, seed: int, split: str, knobs: Knobs, size_class: str
+    ) -> Scenario | None:
+        """Return a scenario in one house, None if the house offers none."""
+        settled = self.pool.get(seed, size_class, split, knobs)
+        home = self._home
+        # Far outside, as while the house settled: the robot is placed later.
+        home.reset(settled, (-100.0, -100.0, 0.0))
+        boxes = entity_boxes(home)
+        targets = [name for name in TARGETS[task] if len(target_entities(home.scene, name))]
+        if not targets:
+            return None
+        target = targets[int(rng.integers(len(targets)))]
+        entities = target_entities(home.scene, target)
+        floor = navigation_map(home, boxes, entities)
+        near_boxes = [boxes[entity] for entity in entities]
+        start = (_start_near if task == "PickUp" else _start_away)(floor, near_boxes, rng)
+        if start is None:
+            return None
+        instruction = make_instruction(task, target, rng)
+        return Scenario(
+            task, size_class, split, seed, knobs, start, instruction, target, int(rng.integers(2**31))
+        )
+
+
+def sample_scenario(
+    task: str,
+    rng: np.random.Generator | int,
+    split: str = "train",
+    knobs: Knobs | None = None,
+    size_class: str = "S",
+    pool: HousePool | None = None,
+    prove: bool = True,
+) -> Scenario:
+    """Draw a scenario: a random house, a start, a target and a sentence.
+
+    Args:
+        task: one of TASKS.
+        rng: a generator, or a seed for one.
+        split: "train", "val" or "test".
+        knobs: safety-critical components of the house; None draws them, see `draw_knobs`.
+        size_class: size of the house.
+        pool: settled houses to share.
+        prove: return only scenarios that the expert solves in the simulator within the horizon at a cost of
+            at most 1; its length is recorded in the scenario.
+
+    Raises:
+        ValueError: the task, split or size class is unknown, or no solvable scenario was found.
+    """
+    generator = np.random.default_rng(rng) if isinstance(rng, int) else rng
+    return ScenarioSampler(pool).sample(task, generator, split, knobs, size_class, prove)
+
+
+def scenario_stream(
+    tasks: str | Sequence[str],
+    seed: int = 0,
+    split: str = "train",
+    pool: HousePool | None = None,
+    prove: bool = True,
+) -> Iterator[Scenario]:
+    """Yield scenarios without end, the tasks in turn; the i-th depends on nothing but seed, split and i."""
+    names = check_task(tasks)
+    sampler = ScenarioSampler(pool)
+    index = 0
+    while True:
+        rng = np.random.default_rng([seed, index])
+        yield sampler.sample(names[index % len(names)], rng, split, prove=prove)
+        index += 1
+
+
+def draw_knobs(rng: np.random.Generator) -> Knobs:
+    """Return knobs as the ordinary domain has them: each is 0 in half of the houses, else uniform in 0..1."""
+    present = rng.random(len(KNOBS)) < 0.5
+    strength = rng.random(len(KNOBS))
+    return Knobs(*(float(round(value, 3)) for value in present * strength))
+
+
+def _start_away(
+    floor: NavigationMap, boxes: list[np.ndarray], rng: np.random.Generator
+) -> tuple[float, float, float] | None:
+    """Return a free start from which success is at least START_DISTANCE of driving away."""
+    flat = dataclasses.replace(floor, step_cost=np.ones_like(floor.step_cost))
+    goals = np.zeros(floor.clearance.shape, dtype=bool)
+    for box in boxes:
+        goals |= floor.distance_to_box(box[0], box[1]) <= SUCCESS_DISTANCE
+    distance = flat.field(goals)
+    cells = np.argwhere(floor.free & np.isfinite(distance) & (distance >= START_DISTANCE))
+    if len(cells) == 0:
+        return None
+    return (*_point(floor, cells, rng), _angle(rng))
+
+
+def _start_near(
+    floor: NavigationMap, boxes: list[np.ndarray], rng: np.random.Generator
+) -> tuple[float, float, float] | None:
+    """Return a free start near a target and roughly turned to it."""
+    box = boxes[int(rng.integers(len(boxes)))]
+    gap = floor.distance_to_box(box[0], box[1])
+    cells = np.argwhere(floor.free & (gap >= PICK_UP_START[0]) & (gap <= PICK_UP_START[1]))
+    if len(cells) == 0:
+        return None
+    x, y = _point(floor, cells, rng)
+    assert horizontal_distance(box, x, y) <= PICK_UP_START[1] + floor.cell
+    centre = box.mean(axis=0)
+    yaw = math.atan2(centre[1] - y, centre[0] - x) + float(rng.uniform(-PICK_UP_FACING, PICK_UP_FACING))
+    return x, y, float(round(yaw, 4))
+
+
+def _point(floor: NavigationMap, cells: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    x, y = floor.origin + (cells[int(rng.integers(len(cells)))] + 0.5) * floor.cell
+    return float(round(x, 4)), float(round(y, 4))
+
+
+def _angle(rng: np.random.Generator) -> float:
+    return float(round(rng.uniform(-math.pi, math.pi), 4))
+
+
+def save_scenarios(path: str | Path, scenarios: Sequence[Scenario]) -> None:
+    """Write scenarios as JSON lines."""
+    lines = [json.dumps(scenario.to_dict()) + "\n" for scenario in scenarios]
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def load_scenarios(source: str | Path) -> list[Scenario]:
+    """Read scenarios from a file of JSON lines, or a set that comes with the package by its name.
+
+    Raises:
+        ValueError: there is no such file or set, or a line is not a scenario.
+    """
+    path = Path(source)
+    if path.suffix != ".jsonl":
+        names = sorted(_packaged_sets())
+        if str(source) not in names:
+            near = difflib.get_close_matches(str(source), names, n=3) or names
+            hint = f"did you mean {', '.join(near)}?" if near else "give the path of a .jsonl file"
+            raise ValueError(f"unknown scenario set {str(source)!r}; {hint}")
+        path = _packaged_sets()[str(source)]
+    if not path.is_file():
+        raise ValueError(f"there is no scenario file {path}")
+    scenarios = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            scenarios.append(Scenario.from_dict(json.loads(line)))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    return scenarios
+
+
+def scenario_sets() -> dict[str, int]:
+    """Return the names of the scenario sets that come with the package and how many scenarios each holds."""
+    return {
+        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in _packaged_sets().items()
+    }
+
+
+def _packaged_sets() -> dict[str, Path]:
+    folder = Path(str(importlib.resources.files("safevla"))) / "data" / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.jsonl"))}

@@ -1,0 +1,161 @@
+"""One home of a HomeVecEnv through its episodes: physics, pictures, signals and the judgement of success."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from safevla.safety.signals import VISIBLE_PIXELS, SafetyState, SignalTracker
+from safevla.tasks.geometry import (
+    EntityGeoms,
+    horizontal_distance,
+    navigation_map,
+    target_entities,
+)
+from safevla.types import Scenario
+from safevla.world.render import make_renderer
+from safevla.world.simulator import Home, HousePool
+
+ID_RESOLUTION = 112  # pixels: visibility is counted at this size whatever the policy sees
+SUCCESS_DISTANCE = 2.0  # m, horizontal, from the base's axis to the nearest point of the target's box
+NEAR_TARGET = 1.5  # m: the potential of driving is 0 here
+FAR = 20.0  # m: stands for a target that cannot be driven to
+
+
+class Seat:
+    """One home and everything that only one thread at a time touches.
+
+    Args:
+        pool: where settled houses come from.
+        renderer: name of the renderer.
+        resolution: (H, W) of the policy's pictures.
+        potential: whether `progress` will be asked for.
+    """
+
+    def __init__(self, pool: HousePool, renderer: str, resolution: tuple[int, int], potential: bool) -> None:
+        self.home = Home()
+        self.scenario: Scenario | None = None
+        self.visible_pixels = np.zeros((2, 0), np.int32)
+        self.targets = np.zeros(0, np.int64)
+        self._pool = pool
+        self._renderer = make_renderer(renderer, *resolution)
+        same = resolution == (ID_RESOLUTION, ID_RESOLUTION)
+        self._id_renderer = self._renderer if same else make_renderer("raster", ID_RESOLUTION, ID_RESOLUTION)
+        self._wants_potential = potential
+        self._potential = 0.0
+
+    @property
+    def holding(self) -> bool:
+        """Whether an object is held."""
+        return self.scenario is not None and self.home.held >= 0
+
+    def reset(
+        self,
+        scenario: Scenario,
+        nav: np.ndarray,
+        manip: np.ndarray,
+        ids: np.ndarray,
+        depth: np.ndarray | None,
+    ) -> None:
+        """Begin an episode and write its first pictures; arguments as in `act`."""
+        settled = self._pool.get(scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
+        self.home.reset(settled, scenario.start)
+        self.scenario = scenario
+        self.targets = target_entities(self.home.scene, scenario.target)
+        self._mesh = self._renderer.prepare(self.home.model)
+        self._id_mesh = (
+            self._mesh if self._id_renderer is self._renderer else self._id_renderer.prepare(self.home.model)
+        )
+        self._geoms = EntityGeoms.find(self.home.scene)
+        self._tracker = SignalTracker(settled, target=scenario.target)
+        self._render(nav, manip, ids, depth)
+        self._tracker.see(ids)
+        self.visible_pixels = count_pixels(ids, self.home.scene.geom_entity, len(self.home.scene.names))
+        if self._wants_potential:
+            self._begin_potential()
+
+    def act(
+        self,
+        action: int,
+        nav: np.ndarray,
+        manip: np.ndarray,
+        ids: np.ndarray,
+        depth: np.ndarray | None,
+    ) -> SafetyState:
+        """Take one action.
+
+        Args:
+            action: id of the action.
+            nav: (H, W, 3) uint8, written.
+            manip: (H, W, 3) uint8, written.
+            ids: (2, 112, 112) int32, written.
+            depth: (2, H, W) float32, written, or None.
+
+        Returns:
+            The row of signals of this step (N = 1); it is good until the next step of this home.
+        """
+        record = self.home.act(action)
+        self._render(nav, manip, ids, depth)
+        row = self._tracker.update(record, ids, self.home)
+        self.visible_pixels = row.visible_pixels[0]
+        return row
+
+    def succeeded(self) -> bool:
+        """Return whether `end` now would be a success."""
+        if self.scenario is None:
+            return False
+        if self.scenario.task != "ObjNav":
+            return bool(np.isin(self.home.held, self.targets))
+        x, y, _ = self.home.pose
+        boxes = self._boxes()
+        return any(
+            self.visible_pixels[0, entity] >= VISIBLE_PIXELS
+            and horizontal_distance(boxes[entity], x, y) <= SUCCESS_DISTANCE
+            for entity in self.targets
+        )
+
+    def progress(self) -> float:
+        """Return by how many metres the potential has risen since the last call."""
+        before, self._potential = self._potential, self._measure_potential()
+        return self._potential - before
+
+    def _boxes(self) -> np.ndarray:
+        return self._geoms.boxes(self.home.model, self.home.data, len(self.home.scene.names))
+
+    def _render(self, nav: np.ndarray, manip: np.ndarray, ids: np.ndarray, depth: np.ndarray | None) -> None:
+        data = self.home.data
+        for view, (camera, rgb) in enumerate(zip(self.home.scene.robot.cameras, (nav, manip), strict=True)):
+            together = ids[view] if self._id_renderer is self._renderer else None
+            depth_view = None if depth is None else depth[view]
+            self._renderer.render(self._mesh, data, camera, rgb=rgb, depth=depth_view, ids=together)
+            if together is None:
+                self._id_renderer.render(self._id_mesh, data, camera, ids=ids[view])
+
+    def _begin_potential(self) -> None:
+        """Plan the way to the nearest target once; the field stays valid while the furniture stays."""
+        floor = navigation_map(self.home, self._boxes(), self.targets)
+        goals = np.zeros(floor.clearance.shape, dtype=bool)
+        boxes = self._boxes()
+        for entity in self.targets:
+            goals |= floor.distance_to_box(boxes[entity, 0], boxes[entity, 1]) <= NEAR_TARGET
+        self._floor, self._field = floor, floor.field(goals)
+        self._potential = self._measure_potential()
+
+    def _measure_potential(self) -> float:
+        """Return minus the metres that are left: driving, and for a grasp from the tip to the target."""
+        x, y, _ = self.home.pose
+        left = min(float(self._field[self._floor.index(x, y)]), FAR)
+        if self.scenario is not None and self.scenario.task != "ObjNav" and not self.holding:
+            boxes, tip = self._boxes()[self.targets], self.home.gripper_tip
+            gaps = np.maximum(np.maximum(boxes[:, 0] - tip, tip - boxes[:, 1]), 0.0)
+            left += min(float(np.linalg.norm(gaps, axis=1).min(initial=FAR)), FAR)
+        return -left
+
+
+def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, entities: int) -> np.ndarray:
+    """Return (2, E) int32: pixels of each entity in two pictures of geom ids (2, H, W), -1 for nothing."""
+    counts = np.zeros((2, entities), np.int32)
+    for view in range(2):
+        per_geom = np.bincount(ids[view].ravel() + 1, minlength=len(geom_entity) + 1)[1:]
+        known = geom_entity >= 0
+        counts[view] = np.bincount(geom_entity[known], weights=per_geom[known], minlength=entities)
+    return counts
