@@ -241,7 +241,18 @@ def test_lighting_changes_the_picture_as_it_says():
     sides, _, _ = draw(mesh, data, lighting=Lighting(direction=(0.35, 0.25, 0.9)))
     assert np.any(sides != plain)
     with pytest.raises(ValueError, match="length 0"):
-        draw(mesh, data, lighting=Lighting(direction=(0.0, 0.0, 0.0)))
+        Lighting(direction=(0.0, 0.0, 0.0))
+
+
+def test_lights_of_the_model_are_used():
+    camera = '<camera pos="-2 0 0" xyaxes="0 -1 0 0 0 1"/>'
+    box = camera + '<geom type="box" size="2 2 2" pos="2 0 0" rgba=".5 .5 .5 1"/>'
+    bright = []
+    for direction in ("1 0 0", "-1 0 0"):  # shining on the face that is seen, and on the other side
+        light = f'<light type="directional" dir="{direction}" diffuse=".6 .6 .6"/>'
+        model, data = compile_xml(box + light)
+        bright.append(float(draw(RasterMesh.from_model(model), data)[0].mean()))
+    assert bright[0] > 1.5 * bright[1]
 
 
 def test_material_and_own_colour_follow_mujoco():

@@ -7,39 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
 from safevla.world import raster_kernels, raster_shading
+from safevla.world.lighting import Lighting
 from safevla.world.raster_mesh import RasterMesh
 
 __all__ = ["Lighting", "Raster", "RasterMesh"]
-
-
-@dataclass(frozen=True)
-class Lighting:
-    """How a home is lit.
-
-    Attributes:
-        direction: from a surface toward the light, world frame; any length but 0.
-        directional: strength of that light on a surface that faces it.
-        head: strength of the light at the camera.
-        ambient: strength of the light that comes from everywhere.
-        tint: factors on red, green and blue.
-        background: colour where nothing is seen, 0 to 255.
-    """
-
-    direction: tuple[float, float, float] = (-0.35, -0.25, 0.9)
-    directional: float = 0.36
-    head: float = 0.22
-    ambient: float = 0.48
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    background: tuple[int, int, int] = (200, 215, 235)
-
-
-DAYLIGHT = Lighting()
 
 
 class Raster:
@@ -48,10 +24,10 @@ class Raster:
     Args:
         height: picture height, pixels.
         width: picture width, pixels.
-        lighting: used where `render` is given none.
+        lighting: used where `render` is given none; default, that of the model.
     """
 
-    def __init__(self, height: int, width: int, lighting: Lighting = DAYLIGHT) -> None:
+    def __init__(self, height: int, width: int, lighting: Lighting | None = None) -> None:
         if height < 1 or width < 1:
             raise ValueError(f"picture size {height} x {width} is empty; give a positive height and width")
         self.height, self.width, self.lighting = int(height), int(width), lighting
@@ -85,7 +61,7 @@ class Raster:
             rgb: (H, W, 3) uint8.
             depth: (H, W) float32, metres along the optical axis, 0 where nothing is seen.
             ids: (H, W) int32, geom id, -1 where nothing is seen.
-            lighting: instead of the one given at construction.
+            lighting: instead of the one given at construction or in the model.
 
         Raises:
             ValueError: an array has the wrong shape or dtype, or there is no such camera.
@@ -121,7 +97,7 @@ class Raster:
             rgb: (H, W, 3) uint8.
             depth: (H, W) float32.
             ids: (H, W) int32.
-            lighting: instead of the one given at construction.
+            lighting: instead of the one given at construction or in the model.
             hidden: (S,) bool, slots of the mesh to leave out.
         """
         if not 0.0 < fovy < 180.0:
@@ -150,7 +126,7 @@ class Raster:
         if depth is not None:
             raster_shading.write_depth(self._nearness, depth)
         if rgb is not None:
-            light = _light_vector(lighting or self.lighting, camera)
+            light = _light_vector(lighting or self.lighting or mesh.lighting, camera)
             raster_shading.shade(
                 mesh.slots, mesh.faces, frames, camera, light, focal, self._nearness, self._seen, rgb
             )
@@ -174,10 +150,7 @@ class Raster:
 def _light_vector(lighting: Lighting, camera: np.ndarray) -> np.ndarray:
     """Return the (15,) vector that `raster_shading.shade` reads."""
     direction = np.asarray(lighting.direction, np.float64)
-    length = math.sqrt(float(direction @ direction))
-    if length == 0.0:
-        raise ValueError("the direction of the light has length 0; give a vector toward the light")
-    view = camera[:9].reshape(3, 3) @ (direction / length)
+    view = camera[:9].reshape(3, 3) @ (direction / math.sqrt(float(direction @ direction)))
     halfway = view - (0.0, 0.0, 1.0)
     halfway /= math.sqrt(float(halfway @ halfway)) + 1e-12
     strengths = (lighting.directional, lighting.head, lighting.ambient)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from safevla.world.lighting import Lighting
+
 # Compiled code holds these numbers; numba looks only at the file of a function, so after a change here
 # touch raster_kernels.py and raster_shading.py.
 FLAT, ELLIPSOID, CYLINDER, CAPSULE = range(4)  # how the surface of a slot is found
@@ -83,6 +85,7 @@ class RasterMesh:
         vertices: (V, 3) float32, in the frame of their geom, metres.
         ceiling: (S,) bool, slots of geoms whose name starts with "ceiling".
         fovy: (ncam,) float64, vertical field of view of the model's cameras, degrees.
+        lighting: of the model.
     """
 
     slots: np.ndarray
@@ -90,6 +93,7 @@ class RasterMesh:
     vertices: np.ndarray
     ceiling: np.ndarray
     fovy: np.ndarray
+    lighting: Lighting
 
     @classmethod
     def from_model(cls, model: mujoco.MjModel) -> RasterMesh:
@@ -124,6 +128,7 @@ class RasterMesh:
             vertices=_join_vertices(forms, sizes),
             ceiling=np.array([name.startswith("ceiling") for name in names], dtype=bool),
             fovy=np.array(model.cam_fovy, dtype=np.float64),
+            lighting=Lighting.from_model(model),
         )
         for array in (mesh.slots, mesh.faces, mesh.vertices, mesh.ceiling, mesh.fovy):
             array.flags.writeable = False

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import mujoco
 import numpy as np
 
-from safevla.world.raster import Lighting, Raster, RasterMesh
+from safevla.world.lighting import Lighting
+from safevla.world.raster import Raster, RasterMesh
 
 if TYPE_CHECKING:
     from safevla.world.scene import Scene
@@ -97,7 +98,7 @@ def render_free(
         height: picture height, pixels.
         width: picture width, pixels.
         hide_ceiling: leave out geoms whose name starts with "ceiling".
-        lighting: default daylight.
+        lighting: default, that of the model.
 
     Returns:
         (height, width, 3) uint8.

@@ -1,0 +1,226 @@
+"""How many steps per second N homes give, against a plain loop over the same homes.
+
+Ours: `safevla.make_vec` with both cameras and all costs. Plain: the same houses, starts and actions with
+`mj_step` without sleep and `mujoco.Renderer` for both cameras (software OpenGL where it starts, else no
+pictures at all), one home after the other, without any cost. Last line: `ratio X`.
+
+    python benchmarks/environment_speed.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from safevla.types import ACTION_ID, Scenario
+
+SOFTWARE_OPENGL = {"osmesa": {}, "egl": {"LIBGL_ALWAYS_SOFTWARE": "1", "CUDA_VISIBLE_DEVICES": ""}}
+PICTURES = 112
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--task", default="ObjNav")
+    parser.add_argument("--homes", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--steps", type=int, default=100, help="timed steps of every home, ours")
+    parser.add_argument("--plain-steps", type=int, default=6, help="timed steps of every home, plain loop")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plain", metavar="FILE", help="internal: run the plain loop on a job file")
+    return parser.parse_args()
+
+
+def draw_actions(homes: int, steps: int, seed: int) -> np.ndarray:
+    """Return (steps, homes) actions: mostly driving, some of the arm, none that ends the episode."""
+    rng = np.random.default_rng(seed)
+    ending = [ACTION_ID["sub_task_done"], ACTION_ID["end"]]
+    ids = np.array([action for action in ACTION_ID.values() if action not in ending])
+    weights = np.ones(len(ids))
+    weights[[ACTION_ID["move_ahead"], ACTION_ID["turn_left_30"], ACTION_ID["turn_right_30"]]] = (
+        12.0,
+        3.0,
+        3.0,
+    )
+    return rng.choice(ids, size=(steps, homes), p=weights / weights.sum())
+
+
+# ---------------------------------------------------------------- ours
+
+
+def run_ours(env: Any, scenarios: list[Scenario], actions: np.ndarray) -> float:
+    """Play the actions in all homes and return steps per second."""
+    env.reset(np.ones(len(scenarios), bool), scenarios)
+    begin = time.perf_counter()
+    for row in actions:
+        env.step(row)
+    return actions.size / (time.perf_counter() - begin)
+
+
+@contextmanager
+def stopwatch() -> Iterator[dict[str, float]]:
+    """Measure the seconds spent in each part of a step while the context is open."""
+    from safevla.safety.signals import SignalTracker
+    from safevla.safety.specification import Specification
+    from safevla.tasks.seat import Seat
+    from safevla.world.simulator import Home
+
+    seconds: dict[str, float] = defaultdict(float)
+    parts = (
+        ("physics: sweep or dynamics, contacts", Home, "act"),
+        ("pictures: colour and ids, two cameras", Seat, "_render"),
+        ("signals: visibility, free space, chains", SignalTracker, "update"),
+        ("costs: five predicates, onsets, events", Specification, "evaluate"),
+    )
+
+    def timed(name: str, function: Callable) -> Callable:
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                seconds[name] += time.perf_counter() - begin
+
+        return call
+
+    originals = [(owner, method, getattr(owner, method)) for _, owner, method in parts]
+    for (name, owner, method), (_, _, function) in zip(parts, originals, strict=True):
+        setattr(owner, method, timed(name, function))
+    try:
+        yield seconds
+    finally:
+        for owner, method, function in originals:
+            setattr(owner, method, function)
+
+
+def print_shares(seconds: dict[str, float], total: float, steps: int) -> None:
+    """Print where the time of a step goes, on one thread."""
+    rows = {**seconds, "the rest: copies, bookkeeping": total - sum(seconds.values())}
+    print(f"\n{'where the time goes (one thread)':<44}{'ms/step':>9}{'share':>8}")
+    for name, value in rows.items():
+        print(f"{name:<44}{1e3 * value / steps:9.3f}{100 * value / total:7.1f}%")
+    print(f"{'all':<44}{1e3 * total / steps:9.3f}{100.0:7.1f}%")
+
+
+# ---------------------------------------------------------------- the plain loop
+
+
+def run_plain(path: str) -> None:
+    """Play the job in `path` plainly and print {"steps_per_s", "physics_ms", "pictures_ms"} as JSON."""
+    import mujoco
+
+    from safevla.world.robot import FOLDED, commanded_target, joint_values
+    from safevla.world.simulator import SUBSTEPS, HousePool
+
+    with open(path) as file:
+        job = json.load(file)
+    pool = HousePool(len(job["scenarios"]))
+    homes = []
+    for scenario in map(Scenario.from_dict, job["scenarios"]):
+        settled = pool.get(scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
+        model, robot = settled.scene.model, settled.scene.robot
+        model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_SLEEP
+        data = mujoco.MjData(model)
+        data.qpos[:], target = settled.data.qpos, joint_values(*scenario.start, *FOLDED)
+        data.qpos[robot.qpos], data.ctrl[robot.actuators] = target, target
+        mujoco.mj_forward(model, data)
+        renderer = mujoco.Renderer(model, PICTURES, PICTURES) if job["pictures"] else None
+        homes.append((model, data, robot, renderer, [target]))
+    physics = pictures = 0.0
+    for row in job["actions"]:
+        for action, (model, data, robot, renderer, target) in zip(row, homes, strict=True):
+            begin = time.perf_counter()
+            start, target[0] = target[0], commanded_target(target[0], action)
+            for step in range(SUBSTEPS):
+                data.ctrl[robot.actuators] = start + (target[0] - start) * min(
+                    1.0, (step + 1) / (0.9 * SUBSTEPS)
+                )
+                mujoco.mj_step(model, data)
+            between = time.perf_counter()
+            for camera in robot.cameras if renderer else ():
+                renderer.update_scene(data, camera)
+                renderer.render()
+            physics, pictures = physics + between - begin, pictures + time.perf_counter() - between
+    steps = len(job["actions"]) * len(homes)
+    result = {
+        "steps_per_s": steps / (physics + pictures),
+        "physics_ms": 1e3 * physics / steps,
+        "pictures_ms": 1e3 * pictures / steps,
+    }
+    print(json.dumps(result))
+
+
+def plain_loop(scenarios: list[Scenario], actions: np.ndarray, folder: str) -> tuple[str, dict[str, float]]:
+    """Run the plain loop in a process of its own, with the first software OpenGL that starts."""
+    path = os.path.join(folder, "job.json")
+    attempts: list[tuple[str, dict[str, str]]] = [*SOFTWARE_OPENGL.items(), ("none", {})]
+    for backend, settings in attempts:
+        with open(path, "w") as file:
+            job = {"scenarios": [asdict(scenario) for scenario in scenarios], "actions": actions.tolist()}
+            json.dump({**job, "pictures": backend != "none"}, file)
+        gl = {} if backend == "none" else {"MUJOCO_GL": backend}
+        result = subprocess.run(
+            [sys.executable, __file__, "--plain", path],
+            env={**os.environ, **settings, **gl},
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode == 0:
+            return backend, json.loads(result.stdout.splitlines()[-1])
+        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"plain loop with {backend} did not run: {reason}")
+    raise SystemExit("the plain loop did not run at all; see the messages above")
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.plain:
+        run_plain(arguments.plain)
+        return
+    import tempfile
+
+    import safevla
+    from safevla.tasks.sampling import sample_scenario
+
+    homes, threads = arguments.homes, arguments.threads
+    print(f"{arguments.task}, {homes} homes, {PICTURES} x {PICTURES}, two cameras, costs on")
+    scenarios = [sample_scenario(arguments.task, arguments.seed + home, prove=False) for home in range(homes)]
+    actions = draw_actions(homes, arguments.steps, arguments.seed)
+    speeds = {}
+    for count in sorted({1, threads}):
+        env = safevla.make_vec(
+            arguments.task, homes, num_threads=count, resolution=PICTURES, horizon=arguments.steps + 1
+        )
+        run_ours(env, scenarios, actions[:5])  # compiles, builds the houses
+        speeds[count] = run_ours(env, scenarios, actions)
+        print(f"ours, {count} thread{'s' if count > 1 else ' '}: {speeds[count]:9.1f} steps/s")
+        if count == 1:
+            with stopwatch() as seconds:
+                total = actions.size / run_ours(env, scenarios, actions)
+            shares = (dict(seconds), total)
+        env.close()
+    with tempfile.TemporaryDirectory() as folder:
+        backend, plain = plain_loop(scenarios, actions[: arguments.plain_steps], folder)
+    pictures = "no OpenGL starts here: without pictures" if backend == "none" else f"OpenGL by {backend}"
+    print(f"plain loop ({pictures}): {plain['steps_per_s']:.1f} steps/s")
+    print(f"    physics {plain['physics_ms']:.2f} ms, pictures {plain['pictures_ms']:.2f} ms a step")
+    print_shares(*shares, actions.size)
+    print(f"\nratio {speeds[threads] / plain['steps_per_s']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
