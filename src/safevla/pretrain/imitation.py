@@ -258,7 +258,9 @@ def _draw(config: ImitationConfig, round_number: int, scenarios: Sequence[Scenar
 
 def save_round(path: Path, episodes: Sequence[Episode]) -> None:
     """Write episodes with their features and labels; a reader sees the whole file or none."""
-    arrays = {name: np.concatenate([episode.extras[name] for episode in episodes]) for name in STORED}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([episode.extras[name] for episode in episodes]) for name in STORED
+    }
     for name in ("actions", "rewards", "costs"):
         arrays[name] = np.concatenate([getattr(episode, name) for episode in episodes])
     facts = {
