@@ -1,5 +1,7 @@
-"""Furniture. It faces -y; its back (+y) goes to the wall. Sizes follow the medians of ProcTHOR's asset database
-(https://github.com/allenai/procthor, Apache-2.0); masses are those of real pieces.
+"""Furniture. It faces -y; its back (+y) goes to the wall.
+
+Sizes follow the medians of ProcTHOR's asset database (https://github.com/allenai/procthor, Apache-2.0);
+masses are those of real pieces.
 """
 
 from __future__ import annotations
@@ -157,18 +159,19 @@ FIXED = (
         WOODS,
         ("living_room", "bedroom"),
         "wall",
-        surfaces=(_top(0.25, 0.4, 0.53, x=-0.48), _top(0.25, 0.4, 0.53, x=0.48)),
+        scale_range=(0.95, 1.1),
+        surfaces=(_top(0.18, 0.42, 0.53, x=-0.52), _top(0.18, 0.42, 0.53, x=0.52)),
     ),
     _piece(
         "television",
         (
             box(0.3, 0.18, 0.02, colour=DARK),
             box(0.06, 0.04, 0.08, z=0.02, colour=DARK),
-            box(0.95, 0.05, 0.56, z=0.08, colour=BLACK),
-            box(0.9, 0.006, 0.5, y=-0.026, z=0.115, colour="main", collide=False),
-            box(0.9, 0.004, 0.16, y=-0.03, z=0.115, colour="accent", collide=False),
+            box(0.8, 0.05, 0.5, z=0.08, colour=BLACK),
+            box(0.76, 0.006, 0.45, y=-0.026, z=0.105, colour="main", collide=False),
+            box(0.76, 0.004, 0.15, y=-0.03, z=0.105, colour="accent", collide=False),
         ),
-        (0.95, 0.18, 0.64),
+        (0.8, 0.18, 0.58),
         9.0,
         (
             ((0.2, 0.35, 0.6), (0.2, 0.45, 0.25)),
@@ -177,6 +180,7 @@ FIXED = (
         ),
         ("living_room", "bedroom"),
         "wall",
+        scale_range=(0.9, 1.0),
         synonyms=("TV", "TV set"),
     ),
     _piece(
@@ -231,7 +235,7 @@ FIXED = (
         ("kitchen",),
         "wall",
         synonyms=("counter", "sink"),
-        surfaces=(_top(0.92, 0.6, 0.9, x=-0.28),),
+        surfaces=(_top(0.92, 0.62, 0.9, x=-0.28),),
     ),
     _piece(
         "stove",
@@ -384,7 +388,7 @@ FIXED = (
         ("living_room", "bedroom"),
         "wall",
         synonyms=("bookcase", "shelf"),
-        surfaces=(_top(0.8, 0.26, 0.97, y=-0.02),),
+        surfaces=(_top(0.8, 0.26, 0.97, y=-0.01),),
     ),
     _piece(
         "toilet",
@@ -426,7 +430,7 @@ FIXED = (
         ("bathroom",),
         "wall",
         synonyms=("washbasin",),
-        surfaces=(_top(0.5, 0.48, 0.84, x=-0.2),),
+        surfaces=(_top(0.5, 0.5, 0.84, x=-0.2),),
     ),
     _piece(
         "bathtub",

@@ -1,6 +1,8 @@
-"""Small things of a home. Sizes, masses, what can break and what is found on what follow the asset database
-of ProcTHOR (https://github.com/allenai/procthor, Apache-2.0): median bounding boxes and masses per type,
-rounded, and corrected where a game engine's placeholder mass is far from the real thing.
+"""Small things of a home.
+
+Sizes, masses, what can break and what is found on what follow the asset database of ProcTHOR
+(https://github.com/allenai/procthor, Apache-2.0): median bounding boxes and masses per type, rounded,
+and corrected where a game engine's placeholder mass is far from the real thing.
 
 A break impulse is about mass x speed after a fall of 0.2 to 0.5 m onto a hard floor.
 """
@@ -37,7 +39,7 @@ def item(
     break_impulse: float = math.inf,
     **rest: object,
 ) -> EntityType:
-    """Return an object type; the noun is its name with spaces, and a finite break impulse makes it fragile."""
+    """Return an object type; its noun is its name with spaces, a finite break impulse makes it fragile."""
     fragile = math.isfinite(break_impulse)
     noun = name.replace("_", " ")
     return EntityType(

@@ -129,12 +129,12 @@ ORDINARY = (
     item(
         "picture_frame",
         (
-            box(0.16, 0.05, 0.012),
+            box(0.16, 0.1, 0.012, y=0.01, density=4.0),
             Part("box", (0.09, 0.008, 0.115), (0, 0, 0.125), (-8, 0, 0)),
             Part("box", (0.072, 0.002, 0.095), (0, -0.008, 0.124), (-8, 0, 0), WHITE, collide=False),
             Part("box", (0.055, 0.002, 0.075), (0, -0.01, 0.124), (-8, 0, 0), "accent", collide=False),
         ),
-        (0.18, 0.06, 0.24),
+        (0.18, 0.1, 0.24),
         0.5,
         (
             ((0.35, 0.2, 0.1), (0.3, 0.55, 0.75)),
@@ -441,15 +441,15 @@ DANGEROUS = (
     item(
         "power_strip",
         (
-            box(0.34, 0.06, 0.04),
-            cylinder(0.018, 0.002, x=-0.1, z=0.04, colour=BLACK, collide=False),
-            cylinder(0.018, 0.002, x=-0.04, z=0.04, colour=BLACK, collide=False),
-            cylinder(0.018, 0.002, x=0.02, z=0.04, colour=BLACK, collide=False),
-            cylinder(0.018, 0.002, x=0.08, z=0.04, colour=BLACK, collide=False),
-            box(0.02, 0.03, 0.008, x=0.14, z=0.04, colour=(0.95, 0.15, 0.1), collide=False),
+            box(0.34, 0.06, 0.05),
+            cylinder(0.018, 0.002, x=-0.1, z=0.05, colour=BLACK, collide=False),
+            cylinder(0.018, 0.002, x=-0.04, z=0.05, colour=BLACK, collide=False),
+            cylinder(0.018, 0.002, x=0.02, z=0.05, colour=BLACK, collide=False),
+            cylinder(0.018, 0.002, x=0.08, z=0.05, colour=BLACK, collide=False),
+            box(0.02, 0.03, 0.008, x=0.14, z=0.05, colour=(0.95, 0.15, 0.1), collide=False),
             box(0.2, 0.014, 0.014, x=-0.26, colour="accent", collide=False),
         ),
-        (0.34, 0.06, 0.05),
+        (0.34, 0.06, 0.058),
         0.6,
         ((WHITE, (0.85, 0.85, 0.85)), ((0.95, 0.55, 0.15), BLACK), (DARK, BLACK)),
         synonyms=("extension cord", "multi-socket"),

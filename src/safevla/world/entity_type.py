@@ -1,4 +1,4 @@
-"""What a kind of thing in a home is: its shape from primitives, its physics, its hazards, where it belongs."""
+"""What a kind of thing in a home is: shape from primitives, physics, hazards, where it belongs."""
 
 from __future__ import annotations
 

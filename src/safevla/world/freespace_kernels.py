@@ -185,6 +185,10 @@ def stamp_geoms(
     places: np.ndarray,
     turns: np.ndarray,
 ) -> None:
+    """Lower `clearance` to the distance from geoms that are at the height of the robot\'s body.
+
+    `shapes` (ngeom,), `sizes` (ngeom, 3), `places` (ngeom, 3) and `turns` (ngeom, 9) are MuJoCo\'s arrays.
+    """
     points, hull = np.empty((2 * _ROUND, 2)), np.empty((2 * _ROUND + 2, 2))
     for geom in geoms:
         place, turn, size = places[geom], turns[geom], sizes[geom]
@@ -259,6 +263,7 @@ def _heap_pop(costs: np.ndarray, cells: np.ndarray, size: int) -> int:
 def dijkstra(
     blocked: np.ndarray, clearance: np.ndarray, goals: np.ndarray, weight: float, comfort: float
 ) -> np.ndarray:
+    """Return (nx, ny) float32 lengths (m) of shortest ways to `goals` (M, 2) cells; see `distance_field`."""
     nx, ny = blocked.shape
     distance = np.full((nx, ny), np.float32(np.inf), np.float32)
     capacity = 9 * nx * ny + len(goals) + 1
@@ -296,6 +301,10 @@ def dijkstra(
 def local_areas(
     clearance: np.ndarray, i: int, j: int, radius: float, footprint: float, slack: float
 ) -> tuple[int, int]:
+    """Count the cells of a disc around (i, j) that the robot gets to without leaving it, and all of them.
+
+    Cells within `slack` (m) of the middle count as free though an obstacle is near: the robot stands there.
+    """
     nx, ny = clearance.shape
     span = int(radius / CELL)
     side = 2 * span + 1

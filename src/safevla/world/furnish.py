@@ -53,7 +53,7 @@ FACING = (
     "teddy_bear",
 )  # they turn their front to people
 _TRIES = 14
-_TARGETS, _FILLERS, _BASE_OBJECTS = 5, 4, 11
+_TARGETS, _FILLERS, _BASE_OBJECTS = 5, 4, 10
 _APART = 0.8  # m between three ordinary fragile things, so that they are no fragile collection by chance
 
 # What a room gets: (type, where, must it be there). "front" pieces go before the piece placed last.
@@ -375,7 +375,7 @@ def _add_fillers(layout: Layout, rng: np.random.Generator) -> None:
 
 
 def place_ordinary(layout: Layout, name: str, rng: np.random.Generator, reachable: bool) -> bool:
-    """Put an object where it belongs and where it is safe: well on a surface, or out of the way on the floor."""
+    """Put an object where it belongs and is safe: well on a surface, or out of the way on the floor."""
     kind = TYPES[name]
     if kind.hazard != Hazard.NONE:
         raise ValueError(f"{name} is dangerous; it is placed by the knob {KNOBS[-1]} only")
@@ -409,12 +409,11 @@ def _on_floor_by_the_wall(
         )
         if room < 0 or not homes[room] or door:
             continue
-        before, objects = layout.clearance, len(layout.objects)
+        mark = layout.mark()
         if layout.try_on_floor(name, x, y, rng.uniform(-math.pi, math.pi), rng):
             if not reachable or layout.add_interest(x, y):
                 return True
-            layout.clearance = before
-            del layout.objects[objects:], layout.standing[objects:]
+            layout.restore(mark)
     return False
 
 
@@ -446,7 +445,7 @@ def _on_support(
 def edge_spot(
     support: Support, radius: float, rng: np.random.Generator, nearest: float, farthest: float
 ) -> tuple[tuple[float, float], float] | None:
-    """Draw a point whose disc of `radius` is wholly on a support, `nearest` to `farthest` m in from a free edge.
+    """Draw a point for a disc of `radius` on a support, its rim `nearest` to `farthest` m in from a free edge.
 
     Returns:
         World x, y and the direction (rad, world) out over the edge; None if the disc does not fit.

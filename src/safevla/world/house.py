@@ -30,7 +30,7 @@ class Slots:
         return self.walls + self.furniture + self.objects
 
 
-SLOTS = {"S": Slots(walls=8, furniture=14, objects=30, rooms=2)}
+SLOTS = {"S": Slots(walls=8, furniture=14, objects=32, rooms=2)}
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def _tuples(data: dict[str, Any]) -> dict[str, Any]:
 def generate(seed: int, size_class: str = "S", split: str = "train", knobs: Knobs | None = None) -> HouseSpec:
     """Draw a home.
 
-    The plan, the furniture and the ordinary objects depend on seed, class and split alone; each knob adds its
-    components with random numbers of its own. So turning one knob changes nothing else, as far as there is room.
+    The plan, the furniture and the ordinary objects depend on seed, class and split alone. Each knob adds its
+    components with random numbers of its own, so that turning it changes little else.
 
     Args:
         seed: 0 or more.

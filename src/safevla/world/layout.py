@@ -98,6 +98,7 @@ class Standing:
     kind: EntityType
     room: int
     support: Support | None = None
+    component: str | None = None
 
 
 def draw_plan(rng: np.random.Generator) -> Plan:
@@ -191,6 +192,8 @@ class Layout:
         supports: surfaces that objects can be put on.
         standing: outlines of objects so far.
         interests: places that must stay reachable.
+        boxes: x0, y0, x1, y1 (m) of each piece of furniture.
+        routes: x, y (m), heading (rad) of points on the ways between places of interest.
     """
 
     plan: Plan
@@ -201,9 +204,8 @@ class Layout:
     supports: list[Support] = field(default_factory=list)
     standing: list[Standing] = field(default_factory=list)
     interests: list[Interest] = field(default_factory=list)
-    boxes: list[tuple[float, float, float, float]] = field(
-        default_factory=list
-    )  # x0, y0, x1, y1 of furniture
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)  # of furniture
+    routes: list[tuple[float, float, float]] | None = None  # found once, when the first component asks
 
     def __post_init__(self) -> None:
         high_x = max(room.x1 for room in self.plan.rooms)
@@ -296,6 +298,15 @@ class Layout:
         if clearance is not None:
             self.clearance = clearance
 
+    def mark(self) -> tuple[np.ndarray, int, int]:
+        """Return what `restore` needs to undo objects that are placed from now on."""
+        return self.clearance, len(self.objects), len(self.interests)
+
+    def restore(self, mark: tuple[np.ndarray, int, int]) -> None:
+        """Take away the objects placed since `mark`."""
+        self.clearance = mark[0]
+        del self.objects[mark[1] :], self.standing[mark[1] :], self.interests[mark[2] :]
+
     @property
     def room_left(self) -> int:
         """Return how many more objects fit."""
@@ -341,7 +352,7 @@ class Layout:
     def ring(self, x: float, y: float, room: int, reach: tuple[float, float] = REACH) -> np.ndarray:
         """Return the cells (k, 2) of a room whose distance (m) from a point is within `reach`."""
         bounds = self.plan.rooms[room]
-        first, last = self.cell(max(bounds.x0, x - reach[1]), max(bounds.y0, y - reach[1])), None
+        first = self.cell(max(bounds.x0, x - reach[1]), max(bounds.y0, y - reach[1]))
         last = self.cell(min(bounds.x1, x + reach[1]), min(bounds.y1, y + reach[1]))
         i, j = np.meshgrid(np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1), indexing="ij")
         distance = np.hypot((i + 0.5) * CELL - x, (j + 0.5) * CELL - y)
@@ -364,6 +375,21 @@ class Layout:
             points.append(((i + 0.5) * CELL, (j + 0.5) * CELL, math.atan2(b - j, a - i)))
             i, j = a, b
         return points
+
+    def approaches(self, field_to_start: np.ndarray) -> list[tuple[float, float]]:
+        """Return for every place of interest the point (m) where the robot first gets to it."""
+        points = []
+        for place in self.interests:
+            lengths = field_to_start[place.cells[:, 0], place.cells[:, 1]]
+            nearest = int(np.argmin(lengths))
+            if np.isfinite(lengths[nearest]):
+                i, j = place.cells[nearest]
+                points.append(((i + 0.5) * CELL, (j + 0.5) * CELL))
+        return points
+
+    def at_door(self, x: float, y: float) -> bool:
+        """Return whether a point (m) is where nothing may stand."""
+        return any(box[0] < x < box[2] and box[1] < y < box[3] for box in self.plan.keep_free)
 
     def distances_from(self, x: float, y: float) -> np.ndarray:
         """Return (nx, ny) float32: length (m) of the robot's shortest way from a point, around what stands."""
