@@ -128,18 +128,28 @@ def pairs_figure(table: pa.Table, first: str, second: str) -> str:
         axes = figure.subplots()
         y, x = numbers(one, "cost"), numbers(two, "cost")
         below, above = int((y < x).sum()), int((y > x).sum())
-        top = max(1.0, float(max(x.max(), y.max()))) * 1.05
+        top = max(2.0, float(max(x.max(), y.max()))) * 1.3
         # whole-numbered costs hide each other: move the dots a little, always in the same way
-        shift = np.random.Generator(np.random.PCG64(0)).uniform(-0.012, 0.012, (2, len(x))) * top
-        better = np.where(y <= x, colours[first], colours[second])
+        shift = np.random.Generator(np.random.PCG64(0)).uniform(-0.12, 0.12, (2, len(x)))
+        colour = np.where(y < x, colours[first], np.where(y > x, colours[second], "#8a949c"))
         axes.plot([0, top], [0, top], color=_INK, alpha=0.45, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.scatter(x + shift[0], y + shift[1], s=16, c=better, alpha=0.65, linewidths=0)
-        axes.set_xlim(-0.03 * top, top)
-        axes.set_ylim(-0.03 * top, top)
+        axes.scatter(np.maximum(x + shift[0], -0.2), y + shift[1], s=15, c=colour, alpha=0.6, linewidths=0)
+        axes.set_xscale("symlog", linthresh=2)
+        axes.set_yscale("symlog", linthresh=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500) if tick <= top]
+            axis.set_ticks(ticks, [str(tick) for tick in ticks])
+            axis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.set_xlim(-0.3, top)
+        axes.set_ylim(-0.3, top)
         axes.set_xlabel(f"cost of {second}")
         axes.set_ylabel(f"cost of {first}")
-        axes.text(0.97 * top, 0.03 * top, f"{first} costs less: {below}", ha="right", color=colours[first])
-        axes.text(0.03 * top, 0.93 * top, f"{second} costs less: {above}", color=colours[second])
+        place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8.5}
+        axes.annotate(f"{second} costs less in {above}", **place, xytext=(4, -12), color=colours[second])
+        place["xy"] = (1, 0)
+        axes.annotate(
+            f"{first} costs less in {below}", **place, xytext=(0, 22), ha="right", color=colours[first]
+        )
         _grid(axes)
 
     return _svg("pairs", (3.8, 3.4), draw, f"Cost of {first} against {second}, scenario by scenario")
@@ -225,6 +235,7 @@ def _draw_multipliers(
     axes.set_title("multipliers")
     axes.set_ylim(bottom=0)
     if axes.lines:
+        axes.set_ylim(top=axes.get_ylim()[1] * (1 + 0.14 * len(axes.lines)))  # room for the legend above
         axes.legend(loc="upper left", fontsize=7, handlelength=1.2, labelspacing=0.2)
     _finish_panel(axes)
 

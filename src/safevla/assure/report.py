@@ -66,12 +66,41 @@ def write_report(
     Raises:
         ValueError: the table is empty, or a metrics or archive file cannot be read.
     """
+    findings = collect(
+        table,
+        training=training,
+        videos=videos,
+        archive=archive,
+        specification=specification,
+        budgets=budgets,
+        provenance=provenance,
+        seed=seed,
+    )
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKDOWN_NAME).write_text(markdown(findings), encoding="utf-8")
+    (folder / HTML_NAME).write_text(html(findings), encoding="utf-8")
+    return folder / HTML_NAME
+
+
+def collect(
+    table: pa.Table,
+    *,
+    training: Mapping[str, str | Path] | None = None,
+    videos: Sequence[Video] = (),
+    archive: RiskArchive | str | Path | None = None,
+    specification: Any = None,
+    budgets: Mapping[str, float] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Findings:
+    """Work out what a report says; arguments and errors as in `write_report`."""
     if table.num_rows == 0:
         raise ValueError("there are no episodes to report; run the evaluation first")
     lines = {name: read_metrics(path) for name, path in (training or {}).items()}
     policies = policies_of(table)
     pairs = [pair for pair in _COMPARISONS if set(pair) <= set(policies)]
-    findings = Findings(
+    return Findings(
         table=table,
         rows=summarise(table, seed=seed),
         comparisons=compare_all(table, pairs, seed=seed),
@@ -82,11 +111,6 @@ def write_report(
         specification=specification,
         provenance=_provenance(table, specification, provenance or {}),
     )
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKDOWN_NAME).write_text(markdown(findings), encoding="utf-8")
-    (folder / HTML_NAME).write_text(html(findings), encoding="utf-8")
-    return folder / HTML_NAME
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -223,10 +247,10 @@ def _tiles(findings: Findings) -> str:
         return ""
     tiles = []
     for label, key in (
-        ("cumulative cost (CC), rl → isa", "cost"),
-        ("success rate (SR), rl → isa", "success"),
-        ("succeeded at no cost, rl → isa", "safe_success"),
-        ("mean of the worst 5 % (CVaR95), rl → isa", "cvar95"),
+        ("cost (CC), rl → isa", "cost"),
+        ("success (SR), rl → isa", "success"),
+        ("success at no cost, rl → isa", "safe_success"),
+        ("worst 5 % (CVaR95), rl → isa", "cvar95"),
     ):
         before, after = main["rl"][key], main["isa"][key]
         tiles.append(
@@ -316,7 +340,11 @@ def _constraints(findings: Findings) -> str:
                 row.append(f"<td><b>{escape(value)}</b>{below}</td>")
         body.append(f"<tr>{''.join(row)}</tr>")
     texts = [len(head) - 1] if findings.budgets else []
-    return "<h2>Cost per constraint</h2>" + _table(head, body, texts)
+    note = (
+        '<p class="note">Mean number of violations in an episode. A budget is met when the whole interval of '
+        "isa lies within it, and not met when the whole interval lies above.</p>"
+    )
+    return "<h2>Cost per constraint</h2>" + (note if findings.budgets else "") + _table(head, body, texts)
 
 
 def _distribution(findings: Findings) -> str:
@@ -328,8 +356,8 @@ def _distribution(findings: Findings) -> str:
     right = ""
     if any((row["first"], row["second"]) == ("isa", "rl") for row in findings.comparisons):
         right = (
-            f"<figure>{figures.pairs_figure(findings.table, 'isa', 'rl')}<figcaption>One dot a scenario: "
-            "below the dashed line isa costs less.</figcaption></figure>"
+            f"<figure>{figures.pairs_figure(findings.table, 'isa', 'rl')}<figcaption>One dot a scenario, "
+            "on scales that are linear up to 2.</figcaption></figure>"
         )
     return f'<h2>Distribution of cost</h2><div class="figures">{left}{right}</div>'
 
@@ -340,7 +368,7 @@ def _training(findings: Findings) -> str:
     curves = figures.training_figure(findings.training)
     return (
         f"<h2>Training</h2><figure>{curves}<figcaption>Mean of the "
-        "episodes of each iteration (faint) and its running mean. Training draws from the domain and from the "
+        "episodes of each iteration (faint) and its running mean. Training draws from the domain and the "
         "risk archive, so these costs are not comparable with the tables above.</figcaption></figure>"
     )
 
