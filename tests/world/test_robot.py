@@ -1,6 +1,7 @@
 """The robot's dimensions, cameras and the meaning of its actions."""
 
 import math
+from itertools import pairwise
 
 import mujoco
 import numpy as np
@@ -11,7 +12,8 @@ from safevla.world import robot
 from safevla.world.robot import RobotIds, commanded_target, joint_values
 
 MODEL = mujoco.MjModel.from_xml_string(
-    f"<mujoco><worldbody>{robot.robot_xml()}<body pos='9 9 9'><freejoint/><geom size='.1'/></body></worldbody>"
+    f"<mujoco><worldbody>{robot.robot_xml()}"
+    "<body pos='9 9 9'><freejoint/><geom size='.1'/></body></worldbody>"
     f"{robot.actuator_xml()}{robot.equality_xml()}</mujoco>"
 )
 IDS = RobotIds.find(MODEL)
@@ -63,7 +65,7 @@ def test_arm_has_no_gap_when_it_is_out():
         geom = MODEL.geom(name).id
         half = MODEL.geom_size[geom, 0 if name == "robot_wrist" else 1]
         spans.append((data.geom_xpos[geom, 1] - half, data.geom_xpos[geom, 1] + half))
-    for (near, _), (_, far) in zip(spans, spans[1:], strict=False):
+    for (near, _), (_, far) in pairwise(spans):
         assert far >= near
 
 
@@ -111,7 +113,7 @@ def test_every_action_out_and_back_returns():
     opposite = [("ahead", "back"), ("left", "right"), ("out", "in"), ("up", "down")]
     for name in ACTIONS:
         for there, back in opposite:
-            if f"_{there}" in name:
+            if f"_{there}" in name and name != "pick_up":
                 other = name.replace(f"_{there}", f"_{back}")
                 end = commanded_target(commanded_target(start, ACTION_ID[name]), ACTION_ID[other])
                 np.testing.assert_allclose(end, start, atol=1e-12)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import mujoco
 import numpy as np
@@ -24,6 +24,7 @@ CHAIN_FORCE = 1.0  # N with which a body must be pushed to join the chain of con
 MOVING_SPEED = 0.01  # m/s
 MOVING_SPIN = 0.1  # rad/s
 REST_SUBSTEPS = 10  # substeps below these speeds after which a body has come to rest
+REST_ADAPTATION = 0.02  # share per substep by which the load at rest follows what bears on a resting body
 SUPPORT_SHARE = 0.3  # share of its weight that must press upward for a body to count as supported
 SUPPORT_SUBSTEPS = 3  # consecutive supported substeps that end a fall, so that a bounce does not
 DAMAGE_WINDOW = 5  # substeps of 5 ms: damage is the largest impulse in excess of the load at rest in 25 ms
@@ -66,22 +67,52 @@ _ENTITY = np.dtype(
 )
 
 
+class _Home(NamedTuple):
+    """What is the same in every substep of a home."""
+
+    timestep: float
+    geom_entity: np.ndarray  # (ngeom,) Scene.geom_entity
+    geom_body: np.ndarray  # (ngeom,)
+    body_root: np.ndarray  # (nbody,)
+    elliptic: bool  # friction cone
+
+
+class _Contacts(NamedTuple):
+    """The C contacts of a substep."""
+
+    geoms: np.ndarray  # (C, 2)
+    dims: np.ndarray  # (C,)
+    addresses: np.ndarray  # (C,) first row in forces, negative when inactive
+    frames: np.ndarray  # (C, 9), normal first
+    points: np.ndarray  # (C, 3)
+    forces: np.ndarray  # (nefc,)
+
+
+class _State(NamedTuple):
+    """Views into the state after a substep."""
+
+    qvel: np.ndarray  # (nv,)
+    velocity: np.ndarray  # (nbody, 6) turning and moving, about `centre`, before the substep
+    centre: np.ndarray  # (nbody, 3)
+    centre_of_mass: np.ndarray  # (nbody, 3)
+    tree_asleep: np.ndarray  # (ntree,) negative while awake
+
+
 @compiled
-def _relative_speed(
-    body_1: int, body_2: int, point: np.ndarray, velocity: np.ndarray, centre: np.ndarray, root: np.ndarray
-) -> float:
+def _relative_speed(body_1: int, body_2: int, point: np.ndarray, home: _Home, state: _State) -> float:
     """Return the speed of two bodies' material points at `point` relative to each other."""
     total = 0.0
     for axis in range(3):
-        following, next_ = (axis + 1) % 3, (axis + 2) % 3
+        following, last = (axis + 1) % 3, (axis + 2) % 3
         difference = 0.0
         for body, sign in ((body_1, 1.0), (body_2, -1.0)):
             if body == 0:
                 continue
-            arm_1 = point[next_] - centre[root[body], next_]
-            arm_2 = point[following] - centre[root[body], following]
-            turning = velocity[body, following] * arm_1 - velocity[body, next_] * arm_2
-            difference += sign * (velocity[body, 3 + axis] + turning)
+            centre = state.centre[home.body_root[body]]
+            velocity = state.velocity[body]
+            turning = velocity[following] * (point[last] - centre[last])
+            turning -= velocity[last] * (point[following] - centre[following])
+            difference += sign * (velocity[3 + axis] + turning)
         total += difference * difference
     return math.sqrt(total)
 
@@ -127,9 +158,9 @@ def _end_substep(
     window: np.ndarray,
     slot: int,
     held: int,
-    timestep: float,
-    centre_of_mass: np.ndarray,
-    tree_asleep: np.ndarray,
+    adaptation: float,
+    home: _Home,
+    state: _State,
 ) -> None:
     """Turn the sums of a substep into peaks, impulses, damage, support and rest."""
     for k in range(len(entities)):
@@ -138,16 +169,19 @@ def _end_substep(
         if one.touched:
             one.hit = True
             one.peak_force = max(one.peak_force, one.robot_force)
-            one.impulse += one.robot_force * timestep
+            one.impulse += one.robot_force * home.timestep
         if one.dof < 0:
             continue
-        asleep = tree_asleep[one.tree] >= 0
+        if one.robot_force > CHAIN_FORCE:
+            one.chain = True
+            one.in_chain = True
+        asleep = state.tree_asleep[one.tree] >= 0
         load = 0.0 if k == held else max(one.weight, one.rest_load)
-        window[k, slot] = 0.0 if asleep else max(0.0, one.load - load) * timestep
+        window[k, slot] = 0.0 if asleep else max(0.0, one.load - load) * home.timestep
         one.damage = max(one.damage, window[k].sum())
         if one.damage > one.break_impulse:
             one.broken = True
-        height = centre_of_mass[one.body, 2]
+        height = state.centre_of_mass[one.body, 2]
         if asleep or k == held:
             one.support_substeps = SUPPORT_SUBSTEPS
         elif one.upward >= SUPPORT_SHARE * one.weight:
@@ -160,7 +194,7 @@ def _end_substep(
         if one.rest_substeps >= REST_SUBSTEPS:
             one.chain = False
             if not asleep and k != held:
-                one.rest_load = one.load
+                one.rest_load += adaptation * (one.load - one.rest_load)
 
 
 @compiled
@@ -169,41 +203,30 @@ def _read_substep(
     window: np.ndarray,
     slot: int,
     held: int,
-    timestep: float,
-    geom_entity: np.ndarray,
-    geom_body: np.ndarray,
-    body_root: np.ndarray,
-    elliptic: bool,
-    geoms: np.ndarray,
-    dims: np.ndarray,
-    addresses: np.ndarray,
-    frames: np.ndarray,
-    points: np.ndarray,
-    forces: np.ndarray,
-    qvel: np.ndarray,
-    velocity: np.ndarray,
-    centre: np.ndarray,
-    centre_of_mass: np.ndarray,
-    tree_asleep: np.ndarray,
+    adaptation: float,
+    home: _Home,
+    contacts: _Contacts,
+    state: _State,
 ) -> bool:
     """Add one substep to the records of all entities; return False when the state has exploded."""
-    if not _begin_substep(entities, qvel, tree_asleep):
+    if not _begin_substep(entities, state.qvel, state.tree_asleep):
         return False
-    for c in range(len(addresses)):
-        address = addresses[c]
+    geoms, normals = contacts.geoms, contacts.frames
+    for c in range(len(contacts.addresses)):
+        address = contacts.addresses[c]
         if address < 0:
             continue
         # The pyramid spreads the normal force over its edges; the elliptic cone has it in the first row.
-        rows = 1 if elliptic or dims[c] == 1 else 2 * (dims[c] - 1)
+        rows = 1 if home.elliptic or contacts.dims[c] == 1 else 2 * (contacts.dims[c] - 1)
         force = 0.0
         for row in range(rows):
-            force += forces[address + row]
+            force += contacts.forces[address + row]
         if not force > 0.0:
             continue
-        first, second = geom_entity[geoms[c, 0]], geom_entity[geoms[c, 1]]
+        first, second = home.geom_entity[geoms[c, 0]], home.geom_entity[geoms[c, 1]]
         robot_1 = first == ROBOT or (held >= 0 and first == held)
         robot_2 = second == ROBOT or (held >= 0 and second == held)
-        upward = force * frames[c, 2]  # the normal points from the first geom to the second
+        upward = force * normals[c, 2]  # the normal points from the first geom to the second
         if first >= 0:
             entities[first].load += force
             entities[first].upward -= upward
@@ -216,17 +239,16 @@ def _read_substep(
             other = second if robot_1 else first
             by_object = (first if robot_1 else second) >= 0
             if other >= 0:
-                if by_object and entities[other].lifted_from and abs(frames[c, 2]) > SURFACE_NORMAL:
+                if by_object and entities[other].lifted_from and abs(normals[c, 2]) > SURFACE_NORMAL:
                     continue
                 entities[other].robot_force += force
                 if not entities[other].touched and not entities[other].hit:
-                    speed = _relative_speed(
-                        geom_body[geoms[c, 0]], geom_body[geoms[c, 1]], points[c], velocity, centre, body_root
-                    )
+                    body_1, body_2 = home.geom_body[geoms[c, 0]], home.geom_body[geoms[c, 1]]
+                    speed = _relative_speed(body_1, body_2, contacts.points[c], home, state)
                     entities[other].speed = max(entities[other].speed, speed)
         if force > CHAIN_FORCE:
             _chain(entities, first, second, robot_1, robot_2)
-    _end_substep(entities, window, slot, held, timestep, centre_of_mass, tree_asleep)
+    _end_substep(entities, window, slot, held, adaptation, home, state)
     return True
 
 
@@ -278,10 +300,12 @@ class ContactTracker:
     scene: Scene
     entities: np.ndarray  # (E,) records
     window: np.ndarray  # (E, DAMAGE_WINDOW) N s, ring buffer
+    adaptation: float = REST_ADAPTATION
     slot: int = 0
+    _bound_to: mujoco.MjData | None = None
 
     @classmethod
-    def of(cls, scene: Scene) -> ContactTracker:
+    def of(cls, scene: Scene, adaptation: float = REST_ADAPTATION) -> ContactTracker:
         """Return a tracker for a home in which nothing has happened yet."""
         model = scene.model
         entities = np.zeros(len(scene.body), _ENTITY)
@@ -295,7 +319,7 @@ class ContactTracker:
         entities["break_impulse"] = np.where(np.asarray(scene.fragile), scene.break_impulse, np.inf)
         entities["rest_substeps"] = REST_SUBSTEPS
         entities["support_substeps"] = SUPPORT_SUBSTEPS
-        return cls(scene, entities, np.zeros((len(body), DAMAGE_WINDOW)))
+        return cls(scene, entities, np.zeros((len(body), DAMAGE_WINDOW)), adaptation)
 
     def begin_action(self, data: mujoco.MjData) -> None:
         """Clear what is summed over an action; bodies that still fall keep the top of their fall."""
@@ -308,34 +332,40 @@ class ContactTracker:
         supported = entities["support_substeps"] >= SUPPORT_SUBSTEPS
         entities["highest"] = np.where(supported, height, entities["highest"])
 
-    def read(self, model: mujoco.MjModel, data: mujoco.MjData, held: int) -> bool:
+    def read(self, data: mujoco.MjData, held: int) -> bool:
         """Read the substep that `mj_step` has just done; return False when the state has exploded."""
+        if data is not self._bound_to:
+            self._bind(data)
         contact = data.contact  # views with gaps; packed, because the kernel is compiled for one layout
-        self.slot = (self.slot + 1) % DAMAGE_WINDOW
-        return bool(
-            _read_substep(
-                self.entities,
-                self.window,
-                self.slot,
-                held,
-                model.opt.timestep,
-                self.scene.geom_entity,
-                model.geom_bodyid,
-                model.body_rootid,
-                model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC,
-                np.ascontiguousarray(contact.geom),
-                np.ascontiguousarray(contact.dim),
-                np.ascontiguousarray(contact.efc_address),
-                np.ascontiguousarray(contact.frame),
-                np.ascontiguousarray(contact.pos),
-                data.efc_force,
-                data.qvel,
-                data.cvel,
-                data.subtree_com,
-                data.xipos,
-                data.tree_asleep,
-            )
+        contacts = _Contacts(
+            np.ascontiguousarray(contact.geom),
+            np.ascontiguousarray(contact.dim),
+            np.ascontiguousarray(contact.efc_address),
+            np.ascontiguousarray(contact.frame),
+            np.ascontiguousarray(contact.pos),
+            data.efc_force,
         )
+        self.slot = (self.slot + 1) % DAMAGE_WINDOW
+        return _read_substep(
+            self.entities,
+            self.window,
+            self.slot,
+            held,
+            self.adaptation,
+            self._home,
+            contacts,
+            self._state,
+        )
+
+    def _bind(self, data: mujoco.MjData) -> None:
+        """Look up once what is the same in every substep: constants of the model, views into the state."""
+        model = self.scene.model
+        elliptic = bool(model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC)
+        self._home = _Home(
+            model.opt.timestep, self.scene.geom_entity, model.geom_bodyid, model.body_rootid, elliptic
+        )
+        self._state = _State(data.qvel, data.cvel, data.subtree_com, data.xipos, data.tree_asleep)
+        self._bound_to = data
 
     def first_hit(self, data: mujoco.MjData, held: int) -> int:
         """Return the index of a contact of the robot, or of what it holds, after `mj_collision`; -1 if none.

@@ -94,7 +94,7 @@ _TEMPLATE = """
       <geom name="robot_arm_1" type="box" size="0.025 0.135 0.025" pos="-0.05 -0.04 0" mass="0.5" {metal}/>
       <body name="arm_2" gravcomp="1">
         <joint name="arm_2" type="slide" axis="0 -1 0" range="{stage_range}"/>
-        <geom name="robot_arm_2" type="box" size="0.02 0.135 0.02" pos="-0.05 -0.045 0" mass="0.4" {metal}/>
+        <geom name="robot_arm_2" type="box" size="0.02 0.1375 0.02" pos="-0.05 -0.0475 0" mass="0.4" {metal}/>
         <body name="gripper" pos="-0.05 -{reach} 0" gravcomp="1">
           <joint name="wrist_yaw" type="hinge" axis="0 0 1" armature="0.02"/>
           <geom name="robot_wrist" type="cylinder" size="0.027 0.06" pos="0 0 -0.05" mass="0.4" {dark}/>
@@ -125,7 +125,7 @@ SERVOS = (
 
 
 def _numbers(*values: float) -> str:
-    return " ".join(f"{value:.6g}" for value in values)
+    return " ".join(f"{value:.9g}" for value in values)
 
 
 def robot_xml() -> str:

@@ -143,11 +143,11 @@ def _place_robot(scene: Scene, data: mujoco.MjData, joints: np.ndarray) -> None:
 def settle(scene: Scene) -> SettledScene:
     """Let the objects of a scene come to rest and fall asleep, with the robot parked outside the house."""
     data = mujoco.MjData(scene.model)
-    tracker = ContactTracker.of(scene)
+    tracker = ContactTracker.of(scene, adaptation=1.0)
     _place_robot(scene, data, joint_values(*PARKING, 0.0, *FOLDED))
     for step in range(SETTLE_STEPS):
         mujoco.mj_step(scene.model, data)
-        tracker.read(scene.model, data, held=-1)
+        tracker.read(data, held=-1)
         if data.ntree_awake <= 1:
             break
         if step >= SETTLE_FREE_STEPS:
@@ -402,7 +402,7 @@ class Home:
         for step in range(SUBSTEPS):
             data.ctrl[servos] = commands[step]
             mujoco.mj_step(model, data)
-            if not tracker.read(model, data, self.held):
+            if not tracker.read(data, self.held):
                 return -1
         self._refresh()
         return SUBSTEPS
