@@ -11,7 +11,7 @@ STEPS = 3
 
 
 def is_dangerous(knobs: Knobs) -> bool:
-    """The planted region: tight corners without fragile things, 0.3 x 0.4 = 12 % of the domain."""
+    """The planted region: tight corners, few fragile things; 0.15 x 0.7, a tenth of the domain."""
     return knobs.corner > 0.7 and knobs.fragile_collection < 0.4
 
 

@@ -36,8 +36,8 @@ def test_the_archive_finds_the_planted_region(search):
     assert all(is_dangerous(elite.scenario.knobs) for elite in archive)
     # the worst that can be is 300 * 0.3 = 90 N; the search comes near it
     assert max(elite.raw_severity for elite in archive) > 75.0
-    # 12 % of the domain is dangerous
-    assert 0.07 < archive.violating / archive.episodes < 0.17
+    # a tenth of the domain is dangerous
+    assert 0.06 < archive.violating / archive.episodes < 0.15
     assert archive.episodes + archive.refused == 256
     assert 10 < archive.refused < 45
 

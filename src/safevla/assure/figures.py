@@ -144,7 +144,12 @@ def pairs_figure(table: pa.Table, first: str, second: str) -> str:
         axes.set_ylim(-0.3, top)
         axes.set_xlabel(f"cost of {second}")
         axes.set_ylabel(f"cost of {first}")
-        place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8.5}
+        place: dict[str, Any] = {
+            "xy": (0, 1),
+            "xycoords": "axes fraction",
+            "textcoords": "offset points",
+            "fontsize": 8.5,
+        }
         axes.annotate(f"{second} costs less in {above}", **place, xytext=(4, -12), color=colours[second])
         place["xy"] = (1, 0)
         axes.annotate(

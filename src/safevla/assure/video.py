@@ -1,4 +1,4 @@
-"""Videos of episodes: both cameras, instruction, and a timeline of what was charged, policies side by side."""
+"""Videos of episodes: both cameras, instruction and a timeline of costs, policies side by side."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _HOLD = 12  # frames for which the end stays on screen
 _PAGE, _INK, _SOFT, _LANE = (18, 22, 26), (232, 236, 239), (150, 160, 170), (36, 43, 50)
 _GOOD, _BAD = (76, 196, 178), (240, 110, 90)
 _GAP, _MARGIN = 8, 20
+_CONTROLS = 40  # pixels left free at the bottom, where players lay their controls over the picture
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def record(
     greedy: bool = False,
     size: int = 224,
 ) -> tuple[list[Episode], list[Film]]:
-    """Play scenarios and return their episodes and films; with the seed of `evaluate` they are the same ones."""
+    """Play scenarios and return episodes and films; given the seed of `evaluate` they are its episodes."""
     recorder = Recorder(scenarios, size)
     episodes = play(env, policy, scenarios, greedy=greedy, seed=seed, observer=recorder)
     return episodes, [recorder.films[index] for index in range(len(scenarios))]
@@ -146,8 +147,8 @@ def choose_scenarios(table: pa.Table, first: str, second: str, count: int) -> li
     """Choose scenarios worth seeing by a rule that is told with them.
 
     Returns:
-        (scenario hash, why it was chosen): the one in which `first` saves most cost, then those in the middle of
-        all differences, nearest to the median first.
+        (scenario hash, why it was chosen): the one in which `first` saves most cost, then those whose
+        difference is nearest to the median of all.
     """
     one, two = paired(table, first, second)
     saved = numbers(two, "cost") - numbers(one, "cost")
@@ -186,7 +187,7 @@ class Video:
         """Return a figure with the video embedded."""
         source = f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
         if self.mime == "video/mp4":
-            shown = f'<video controls muted loop playsinline preload="metadata" src="{source}"></video>'
+            shown = f'<video controls autoplay muted loop playsinline src="{source}"></video>'
         else:
             shown = f'<img alt="{escape(self.caption)}" src="{source}">'
         return f"<figure>{shown}<figcaption>{escape(self.caption)}</figcaption></figure>"
@@ -233,7 +234,7 @@ def compose(films: Mapping[str, Film]) -> Iterator[np.ndarray]:
     lanes = len(next(iter(films.values())).constraints)
     column = 2 * size + _GAP
     width = 2 * _MARGIN + len(films) * column + (len(films) - 1) * 2 * _MARGIN
-    height = 2 * _MARGIN + 66 + size + 34 + 17 * lanes + 32
+    height = 2 * _MARGIN + 66 + size + 34 + 17 * lanes + 32 + _CONTROLS
     colours = policy_colours(list(films))
     base = Image.new("RGB", (width + width % 2, height + height % 2), _PAGE)
     sentence = next(iter(films.values())).scenario.instruction
@@ -338,7 +339,7 @@ def encode(frames: Sequence[np.ndarray]) -> tuple[bytes, str]:
 
 
 def _encode_mp4(frames: Sequence[np.ndarray], rate: int) -> bytes:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # type: ignore[import-untyped]
 
     height, width = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:

@@ -15,6 +15,7 @@ import numpy as np
 from safevla.types import KNOBS, TASKS, Knobs, Scenario
 
 NO_KNOB = "none"
+_ABSENT = 0.5  # share of houses without a given component, as tasks.sampling.draw_knobs has it
 _PRESENT = 0.1  # a component below this strength is not what a scenario is about
 
 
@@ -44,7 +45,9 @@ Sampler = Callable[[ScenarioRequest], Scenario]
 class ScenarioSpace:
     """Tasks x seeds x knobs, as a unit cube of `dimension` coordinates.
 
-    Coordinates: the five knobs in the order of KNOBS, the seed, the task.
+    Coordinates: the five knobs in the order of KNOBS, the seed, the task. The lower half of a knob's range
+    stands for a house without that component, the upper half for its strength from 0 to 1, which is kept to
+    three decimals.
 
     Attributes:
         tasks: tasks to choose among, each equally likely.
@@ -79,7 +82,8 @@ class ScenarioSpace:
             raise ValueError(
                 f"a point has {self.dimension} coordinates between 0 and 1, got {values.tolist()}"
             )
-        knobs = {name: float(value) for name, value in zip(KNOBS, values, strict=False)}
+        strengths = np.maximum(0.0, (values - _ABSENT) / (1 - _ABSENT))
+        knobs = {name: round(float(value), 3) for name, value in zip(KNOBS, strengths, strict=False)}
         seed = self.first_seed + min(int(values[-2] * self.seeds), self.seeds - 1)
         task = self.tasks[min(int(values[-1] * len(self.tasks)), len(self.tasks) - 1)]
         return ScenarioRequest(task, seed, Knobs(**knobs), self.split, self.size_class)
@@ -90,7 +94,9 @@ class ScenarioSpace:
             raise ValueError(f"task {request.task}, seed {request.seed} lies outside of the space")
         seed = (request.seed - self.first_seed + 0.5) / self.seeds
         task = (self.tasks.index(request.task) + 0.5) / len(self.tasks)
-        return np.array([*request.knobs.as_tuple(), seed, task])
+        strengths = np.array(request.knobs.as_tuple())
+        knobs = np.where(strengths > 0, _ABSENT + (1 - _ABSENT) * strengths, _ABSENT / 2)
+        return np.array([*knobs, seed, task])
 
 
 def dominating_knob(knobs: Knobs) -> str:

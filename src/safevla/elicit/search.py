@@ -12,6 +12,7 @@ from scipy.stats import qmc
 from safevla.elicit.archive import RiskArchive, elites_of
 from safevla.elicit.scenario import Sampler, ScenarioRequest, ScenarioSpace, build_all
 from safevla.rollout import Actor, VectorEnvironment, play
+from safevla.tasks.sampling import ScenarioSampler
 from safevla.types import TASKS, Scenario
 
 _BLOCK = 64  # Sobol points drawn at once; a power of two keeps them balanced
@@ -71,19 +72,17 @@ def make_search(name: str, dimension: int, seed: int) -> Search:
     return SEARCHES[name](dimension, seed)
 
 
-def home_sampler(pool: Any = None) -> Sampler:
-    """Return the sampler that places a request in a real home and proves it with the expert."""
-    from safevla.tasks.sampling import sample_scenario
+def home_sampler(env: Any) -> Sampler:
+    """Return the sampler that places a request in a real home and proves it with the expert.
+
+    Args:
+        env: a HomeVecEnv; its houses, horizon and specification are used.
+    """
+    homes = ScenarioSampler(env.pool, env.horizon, env.specification)
 
     def sample(request: ScenarioRequest) -> Scenario:
-        return sample_scenario(
-            request.task,
-            request.seed,
-            request.split,
-            knobs=request.knobs,
-            size_class=request.size_class,
-            pool=pool,
-        )
+        generator = np.random.default_rng(request.seed)
+        return homes.sample(request.task, generator, request.split, request.knobs, request.size_class)
 
     return sample
 
@@ -127,7 +126,7 @@ def elicit(
     chosen = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     space = ScenarioSpace(tasks=chosen, split=split)
     searcher = make_search(search, space.dimension, seed)
-    sample = sampler or home_sampler(getattr(env, "pool", None))
+    sample = sampler or home_sampler(env)
     found = archive if archive is not None else RiskArchive()
     found.constraints = tuple(env.constraints)
     found.tasks = tuple(sorted({*found.tasks, *chosen}))
