@@ -18,10 +18,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from safevla.safety.rest import RestStructure, analyse_rest
 from safevla.world import freespace
 from safevla.world.catalogue import CATEGORIES
+from safevla.world.robot import FOOTPRINT_RADIUS
 
 if TYPE_CHECKING:
     from safevla.world.simulator import Home, SettledScene, StepRecord
@@ -30,6 +32,7 @@ VISIBLE_PIXELS = 8  # an entity is visible in a camera from this many pixels of 
 NEVER_SEEN = 1_000_000  # `last_seen` of an entity that has not been visible yet, in steps
 GRASP_DISTANCE = 0.10  # m from the gripper's tip: within it the nearest target is being grasped
 AREA_RADIUS = 1.0  # m around the robot in which reachable and blocked area are measured
+STEP_BACK = 0.5  # m: a robot in contact gets to where it can from the nearest free place within this distance
 AREA_FORCE = 5.0  # N: the areas are measured only in steps with a contact above this force
 
 
@@ -329,8 +332,48 @@ class SignalTracker:
         """Return reachable and blocked area (m2) within 1 m; NaN where nothing was hit hard."""
         if not (record.contact_force > AREA_FORCE).any():
             return float("nan"), float("nan")
-        ignore = (record.held,) if record.held >= 0 else ()
-        grid = freespace.occupancy(self.scene, home.data, ignore=ignore)
         x, y, _ = home.pose
-        reachable, blocked = freespace.local_areas(grid, (x, y), AREA_RADIUS)
-        return float(reachable), float(blocked)
+        # What has its middle inside the footprint lies on the robot or is swept along, and does not hem it in.
+        away = np.hypot(*(home.data.xpos[self.scene.body, :2] - (x, y)).T)
+        ignore = np.flatnonzero(self.scene.movable & (away < FOOTPRINT_RADIUS)).tolist()
+        if record.held >= 0:
+            ignore.append(record.held)
+        grid = freespace.occupancy(self.scene, home.data, ignore=ignore)
+        return free_and_blocked(grid, x, y)
+
+
+def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, float]:
+    """Return the area (m2) within 1 m of a robot at (x, y) that it can get to, and the area that it cannot.
+
+    It starts from the nearest place that is free for its footprint. A robot in contact is not in one, and may
+    even be overhung: the base fits under the edge of a table, and a toppled stool may lie on it. That alone
+    does not hem it in. The far side of a wall is more than STEP_BACK away.
+
+    Args:
+        grid: from `freespace.occupancy`, not inflated.
+        x: centre of the base, m.
+        y: likewise.
+    """
+    span = int(AREA_RADIUS / grid.cell)
+    i, j = grid.index(x, y)
+    around = np.zeros((2 * span + 1, 2 * span + 1), dtype=np.float32)  # outside the grid nothing is free
+    nx, ny = grid.clearance.shape
+    low_i, low_j, high_i, high_j = (
+        max(i - span, 0),
+        max(j - span, 0),
+        min(i + span + 1, nx),
+        min(j + span + 1, ny),
+    )
+    rows, columns = slice(low_i - i + span, high_i - i + span), slice(low_j - j + span, high_j - j + span)
+    around[rows, columns] = grid.clearance[low_i:high_i, low_j:high_j]
+    steps = np.arange(-span, span + 1) * grid.cell
+    distance = np.hypot(steps[:, None], steps[None, :])
+    disc = distance <= AREA_RADIUS
+    free = disc & (around >= FOOTPRINT_RADIUS)
+    start = np.where(free, distance, np.inf).argmin()
+    reached = 0
+    if free.flat[start] and distance.flat[start] <= STEP_BACK:
+        pieces, _ = ndimage.label(free)
+        reached = np.count_nonzero(pieces == pieces.flat[start])
+    area = grid.cell * grid.cell
+    return reached * area, (np.count_nonzero(disc) - reached) * area
