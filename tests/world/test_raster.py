@@ -15,8 +15,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import scenes
 
+from safevla.types import Knobs
+from safevla.world.house import generate
 from safevla.world.raster import Lighting, Raster, RasterMesh
 from safevla.world.render import look_at
+from safevla.world.scene import compile_scene
+from safevla.world.simulator import settle
 
 HEIGHT, WIDTH = 48, 64
 
@@ -75,6 +79,28 @@ def test_depth_and_ids_agree_with_ray_casting(fovy):
             kinds.mjGEOM_MESH,
         )
     }
+
+
+def test_a_home_agrees_with_ray_casting():
+    home = settle(compile_scene(generate(3, knobs=Knobs(1.0, 1.0, 1.0, 1.0, 1.0))))
+    model, scene = home.scene.model, home.scene
+    data = mujoco.MjData(model)
+    mujoco.mj_copyData(data, model, home.data)
+    mesh, rng = RasterMesh.from_model(model), np.random.default_rng(0)
+    x0, y0, x1, y1 = scene.bounds
+    wrong, seen = 0, set()
+    for _ in range(6):
+        data.cam_xpos[0] = (rng.uniform(x0 + 1, x1 - 1), rng.uniform(y0 + 1, y1 - 1), 2.2)
+        data.cam_xmat[0] = look_at(data.cam_xpos[0], (*rng.uniform((x0, y0), (x1, y1)), 0.5)).ravel()
+        _, depth, ids = draw(mesh, data)
+        fovy = float(model.cam_fovy[0])
+        true_depth, true_ids = scenes.cast(model, data, scenes.pixel_rays(data, fovy, HEIGHT, WIDTH))
+        same = true_ids == ids.ravel()
+        wrong += np.count_nonzero(~same)
+        np.testing.assert_allclose(depth.ravel()[same], true_depth[same], rtol=1e-3)
+        seen |= set(scene.geom_entity[true_ids[true_ids >= 0]].tolist())
+    assert wrong <= 0.005 * 6 * HEIGHT * WIDTH  # surfaces that lie in each other may be swapped
+    assert len(seen) > 15
 
 
 SEGMENTATION = """
