@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safevla.safety.signals import VISIBLE_PIXELS
-from safevla.tasks.explore import Explorer
+from safevla.tasks.explore import WORTH_A_LOOK, Explorer
 from safevla.tasks.geometry import (
     CLEARANCE,
     EntityGeoms,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 AHEAD, BACK = ACTION_ID["move_ahead"], ACTION_ID["move_back"]
 LEFT_30, RIGHT_30 = ACTION_ID["turn_left_30"], ACTION_ID["turn_right_30"]
+LEFT_6, RIGHT_6 = ACTION_ID["turn_left_6"], ACTION_ID["turn_right_6"]
 LIFT_UP, DROP, END = ACTION_ID["lift_up_10"], ACTION_ID["drop"], ACTION_ID["end"]
 
 NEAR_ENOUGH = 1.5  # m: a target that is visible and this near is found
@@ -82,7 +83,8 @@ class Expert:
         self._bumps: list[tuple[float, float]] = []  # where something is that the map does not show
         self._banned: list[tuple[float, float]] = []  # where the last step did not work
         self._turns = 0  # made while looking around here
-        self._last_turn = 0
+        self._last_turn = 0  # +1 left, -1 right, if the last action was a turn made while driving
+        self._driving = False
         self._last_action = -1
         self._last_pose = self.home.pose
         self._last_time = float(self.home.data.time)
@@ -102,9 +104,11 @@ class Expert:
             visible_pixels: (2, E) pixels of each entity in the nav and manip picture at 112 x 112.
         """
         self._notice(visible_pixels)
+        self._driving = False
         action = self._decide(visible_pixels)
         self._last_pose, self._last_time = self.home.pose, float(self.home.data.time)
-        self._last_turn = {LEFT_30: 1, RIGHT_30: -1}.get(action, 0)
+        turn = {LEFT_30: 1, LEFT_6: 1, RIGHT_30: -1, RIGHT_6: -1}.get(action, 0)
+        self._last_turn = turn if self._driving else 0
         self._last_action = action
         return action
 
@@ -141,7 +145,7 @@ class Expert:
         if self._viewpoint is not None and math.hypot(self._viewpoint[0] - x, self._viewpoint[1] - y) < 0.25:
             self._viewpoint, self._turns = None, 0
         if self._viewpoint is None:
-            if self._turns < FULL_TURN and self._explorer.unseen_around(x, y) >= 0.5:
+            if self._turns < FULL_TURN and self._explorer.unseen_around(x, y) >= WORTH_A_LOOK:
                 self._turns += 1
                 return LEFT_30
             self._viewpoint = self._choose_viewpoint(x, y)
@@ -260,15 +264,19 @@ class Expert:
         floor, (x, y, yaw) = self._floor, self.home.pose
         if self._field[floor.index(x, y)] <= 0.0:
             return None
-        turns, _ = choose_heading(
+        fine_turns = choose_heading(
             self._field, floor.clearance, floor.step_cost, floor.origin, floor.cell, floor.radius, x, y, yaw,
             self._last_turn,
         )  # fmt: skip
-        if turns == NO_HEADING:
+        if fine_turns == NO_HEADING:
             return BACK if self._can_move(math.pi) else LEFT_30
-        if turns == 0:
+        self._driving = True
+        if fine_turns == 0:
             return AHEAD
-        return LEFT_30 if turns > 0 else RIGHT_30
+        # 3 to 7 turns of 6 degrees are nearest to one turn of 30, which comes first.
+        if abs(fine_turns) >= 3:
+            return LEFT_30 if fine_turns > 0 else RIGHT_30
+        return LEFT_6 if fine_turns > 0 else RIGHT_6
 
     def _can_move(self, direction: float) -> bool:
         """Return whether a move along yaw + direction (rad) is free."""

@@ -18,8 +18,10 @@ COARSE = 5  # cells of the map per coarse cell, in each direction
 HALF_VIEW = math.radians(28.0)  # half the horizontal field of view of a square picture, and a margin
 NEAREST = 0.6  # m: nearer than this the floor is below the picture
 WORTH_A_LOOK = 0.5  # m2 of unseen floor that are worth turning or driving for
+ENOUGH = 6.0  # m2: more unseen floor than this makes no place better
 TRAVEL_WEIGHT = 0.35  # m2 of unseen floor that a metre of driving must bring
-CANDIDATE_SPACING = 6  # cells of the map between viewpoints that are considered
+VISITED = 0.45  # m: a place this near to one that was looked from already is not considered
+CANDIDATE_SPACING = 7  # cells of the map between viewpoints that are considered
 
 
 class Explorer:
@@ -43,6 +45,7 @@ class Explorer:
         centre = COARSE // 2
         self._to_see = (inside & ~opaque)[centre::COARSE, centre::COARSE]
         self.unseen = self._to_see.copy()
+        self._visited: list[tuple[float, float]] = []
         self._area = (COARSE * floor.cell) ** 2
 
     def look(self, x: float, y: float, yaw: float) -> None:
@@ -54,33 +57,33 @@ class Explorer:
         return float(_gain(self.unseen, self.opaque, self._origin, self._cell, x, y, self.reach)) * self._area
 
     def next_viewpoint(self, floor: NavigationMap, x: float, y: float) -> tuple[float, float] | None:
-        """Return the place (m) that is worth driving to most, or None if nothing is worth it.
+        """Return the place (m) that is worth driving to most from a place that has been looked from.
+
+        None if nothing is worth it.
 
         Args:
             floor: map of the home now.
             x: m, where the robot is.
             y: m.
         """
+        self._visited.append((x, y))
         here = np.zeros(floor.clearance.shape, dtype=bool)
         here[_nearest_free(floor, x, y)] = True
-        distance = floor.field(here)
-        reachable = floor.free & np.isfinite(distance)
-        best, best_score = None, -np.inf
-        for i in range(0, reachable.shape[0], CANDIDATE_SPACING):
-            for j in range(0, reachable.shape[1], CANDIDATE_SPACING):
-                if not reachable[i, j]:
-                    continue
-                cx = floor.origin[0] + (i + 0.5) * floor.cell
-                cy = floor.origin[1] + (j + 0.5) * floor.cell
-                gain = self.unseen_around(cx, cy)
-                score = min(gain, 6.0) - TRAVEL_WEIGHT * distance[i, j]
-                if gain >= WORTH_A_LOOK and score > best_score:
-                    best, best_score = (cx, cy), score
-        return best
+        distance = np.where(floor.free, floor.field(here), np.inf)
+        i, j = _best_viewpoint(
+            self.unseen, self.opaque, self._origin, self._cell, self.reach, distance, np.array(self._visited)
+        )
+        if i < 0:
+            return None
+        return (
+            float(floor.origin[0] + (i + 0.5) * floor.cell),
+            float(floor.origin[1] + (j + 0.5) * floor.cell),
+        )
 
     def forget(self, reach: float) -> None:
         """Begin again, looking more closely."""
         self.unseen = self._to_see.copy()
+        self._visited = []
         self.reach = float(reach)
 
 
@@ -153,3 +156,35 @@ def _gain(
             if NEAREST <= distance <= reach and in_sight(opaque, i0, j0, i, j):
                 count += 1
     return count
+
+
+@compiled
+def _best_viewpoint(
+    unseen: np.ndarray,
+    opaque: np.ndarray,
+    origin: np.ndarray,
+    cell: float,
+    reach: float,
+    distance: np.ndarray,
+    visited: np.ndarray,
+) -> tuple[int, int]:
+    """Return the cell of the best viewpoint, (-1, -1) if none is worth driving to."""
+    best_i, best_j, best_score = -1, -1, -np.inf
+    area = (COARSE * cell) ** 2
+    for i in range(0, distance.shape[0], CANDIDATE_SPACING):
+        for j in range(0, distance.shape[1], CANDIDATE_SPACING):
+            # Even everything that could be seen from here would not beat what was found already.
+            if ENOUGH - TRAVEL_WEIGHT * distance[i, j] <= best_score:
+                continue
+            x = origin[0] + (i + 0.5) * cell
+            y = origin[1] + (j + 0.5) * cell
+            known = False
+            for k in range(visited.shape[0]):
+                known |= (visited[k, 0] - x) ** 2 + (visited[k, 1] - y) ** 2 < VISITED * VISITED
+            if known:
+                continue
+            gain = _gain(unseen, opaque, origin, cell, x, y, reach) * area
+            score = min(gain, ENOUGH) - TRAVEL_WEIGHT * distance[i, j]
+            if gain >= WORTH_A_LOOK and score > best_score:
+                best_i, best_j, best_score = i, j, score
+    return best_i, best_j

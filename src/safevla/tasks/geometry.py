@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safevla.world.scene import Scene
     from safevla.world.simulator import Home
 
-CLEARANCE = FOOTPRINT_RADIUS + 0.03  # m from the base's axis to the nearest obstacle on a planned path
+CLEARANCE = FOOTPRINT_RADIUS + 0.01  # m from the base's axis to the nearest obstacle on a planned path
 KEEP_AWAY = 0.35  # m that paths keep from dangerous, fragile and precarious things if they can
 OPAQUE_HEIGHT = 1.0  # m: static things at least this high hide what is behind them
 

@@ -98,6 +98,6 @@ class Manipulator:
         stuck = self._last_extension is not None and arm - self._last_extension < 0.005
         self._last_extension = arm
         left = extension - arm
-        if stuck or left < -0.06 or arm >= ARM_RANGE[1] - 0.005:
+        if stuck or left < -0.08 or arm >= ARM_RANGE[1] - 0.005:
             return None
         return OUT_10 if left >= 0.09 else OUT_2

@@ -17,12 +17,14 @@ from scipy import ndimage
 
 from safevla.world.compiled import compiled
 
-SOFT_CLEARANCE = 0.55  # m: nearer to an obstacle than this costs extra
+SOFT_CLEARANCE = 0.50  # m: nearer to an obstacle than this costs extra
 TURN = math.radians(30)
 MOVE = 0.2  # m per move_ahead
 LOOKAHEAD = 6  # moves that a heading is followed in thought
-TURN_COST = 0.10  # m that a turn of 30 degrees is worth
-NO_HEADING = 99  # `choose_heading` found no heading that the robot can follow
+TURN_COST = 0.12  # m that a turn of 30 degrees is worth
+FINE_TURN_COST = 0.2  # m that a turn of 6 degrees is worth: only for passages that nothing else leads through
+DETOUR = 0.25  # m: with a longer way round than this by turns of 30 degrees, turns of 6 are considered
+NO_HEADING = 999  # `choose_heading` found no heading that the robot can follow
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def build_map(
     """
     clearance = np.asarray(clearance, float)
     narrow = np.clip((SOFT_CLEARANCE - clearance) / (SOFT_CLEARANCE - radius), 0.0, 1.0)
-    plain = NavigationMap(np.asarray(origin, float), float(cell), clearance, 1.0 + 1.5 * narrow**2, radius)
+    plain = NavigationMap(np.asarray(origin, float), float(cell), clearance, 1.0 + 1.2 * narrow**2, radius)
     cost = plain.step_cost
     for low, high in keep_away:
         gap = plain.distance_to_box(low, high) - radius
@@ -193,6 +195,29 @@ def passable_moves(
 
 
 @compiled
+def _heading_cost(
+    field: np.ndarray,
+    clearance: np.ndarray,
+    step_cost: np.ndarray,
+    origin: np.ndarray,
+    cell: float,
+    radius: float,
+    x: float,
+    y: float,
+    heading: float,
+) -> float:
+    """Return the cheapest sum of driving straight along a heading (rad) and the field where that ends."""
+    moves = passable_moves(clearance, origin, cell, radius, x, y, heading, LOOKAHEAD)
+    c, s = math.cos(heading), math.sin(heading)
+    best, way = np.inf, 0.0
+    for move in range(moves):
+        middle, end = MOVE * (move + 0.5), MOVE * (move + 1)
+        way += MOVE * value_at(step_cost, origin, cell, x + c * middle, y + s * middle)
+        best = min(best, way + value_at(field, origin, cell, x + c * end, y + s * end))
+    return best
+
+
+@compiled
 def choose_heading(
     field: np.ndarray,
     clearance: np.ndarray,
@@ -204,12 +229,13 @@ def choose_heading(
     y: float,
     yaw: float,
     last_turn: int,
-) -> tuple[int, float]:
-    """Return which of the 12 headings at multiples of 30 degrees to take, and its cost.
+) -> int:
+    """Return which heading to take, in steps of 6 degrees to the left (negative: right), or NO_HEADING.
 
-    Each heading is followed straight for up to six moves; what counts is the cheapest sum of turns, the way
-    to where it is left and the field there. Turning back against the last turn costs extra, so that the robot
-    does not swing between two headings that are equally good.
+    Each of the 12 headings at multiples of 30 degrees is followed straight for up to six moves; what counts
+    is the cheapest sum of turns, the way to where it is left and the field there. Turning back against the
+    last turn costs extra, so that the robot does not swing between two headings that are equally good. Only
+    where all of them lead a long way round are the headings between them considered.
 
     Args:
         field: (nx, ny) cost to go.
@@ -222,34 +248,43 @@ def choose_heading(
         y: m.
         yaw: rad.
         last_turn: +1 if the last action was a turn to the left, -1 to the right, else 0.
-
-    Returns:
-        (k, cost): turn k times 30 degrees to the left (negative: right), or NO_HEADING.
     """
-    best, best_cost = NO_HEADING, np.inf
-    for order in range(12):
-        # 0, +1, -1, +2, ...: on a tie the smaller turn wins, then the left one.
-        k = (order + 1) // 2 * (1 if order % 2 == 1 else -1)
-        heading = yaw + k * TURN
-        moves = passable_moves(clearance, origin, cell, radius, x, y, heading, LOOKAHEAD)
-        c, s = math.cos(heading), math.sin(heading)
-        cost = TURN_COST * abs(k)
-        if k * last_turn < 0:
-            cost += 0.3
-        for move in range(moves):
-            middle = MOVE * (move + 0.5)
-            cost += MOVE * value_at(step_cost, origin, cell, x + c * middle, y + s * middle)
-            end = MOVE * (move + 1)
-            total = cost + value_at(field, origin, cell, x + c * end, y + s * end)
-            if total < best_cost - 1e-9:
-                best, best_cost = k, total
-    return best, best_cost
+    best, best_cost, shortest = NO_HEADING, np.inf, np.inf
+    here = value_at(field, origin, cell, x, y)
+    for fine in range(2):
+        if fine == 1 and shortest <= here + DETOUR:
+            break
+        for order in range(60 if fine == 1 else 12):
+            # 0, +1, -1, +2, ...: on a tie the smaller turn wins, then the left one.
+            k = (order + 1) // 2 * (1 if order % 2 == 1 else -1) * (1 if fine == 1 else 5)
+            coarse = math.floor(k / 5 + 0.5)
+            small = k - 5 * coarse
+            if fine == 1 and small == 0:
+                continue
+            way = _heading_cost(
+                field,
+                clearance,
+                step_cost,
+                origin,
+                cell,
+                radius,
+                x,
+                y,
+                yaw + k * TURN / 5,
+            )
+            shortest = min(shortest, way)
+            cost = way + TURN_COST * abs(coarse) + FINE_TURN_COST * abs(small)
+            if k * last_turn < 0:
+                cost += 0.3
+            if cost < best_cost - 1e-9:
+                best, best_cost = k, cost
+    return best
 
 
 @compiled
 def in_sight(opaque: np.ndarray, i0: int, j0: int, i1: int, j1: int) -> bool:
     """Return whether no opaque cell lies strictly between two cells of a grid (nx, ny)."""
-    steps = 2 * max(abs(i1 - i0), abs(j1 - j0))
+    steps = max(abs(i1 - i0), abs(j1 - j0))
     for step in range(1, steps):
         share = step / steps
         i = math.floor(i0 + (i1 - i0) * share + 0.5)

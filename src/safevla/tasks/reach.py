@@ -36,7 +36,7 @@ class GraspPlan:
         entity: the object.
         centre: (2,) m, x and y of the middle of its box.
         tip_height: m above the floor at which the tip should arrive.
-        surface: (DIRECTIONS,) m from the centre to the side of the box in each direction.
+        surface: (DIRECTIONS,) m from the centre to the object's side in each direction, at that height.
         clear: (DIRECTIONS,) m from the centre to the first thing in the arm's way in each direction.
         over: whether the tip passes above the object and must stop over its middle.
     """
@@ -103,19 +103,43 @@ def plan_grasp(home: Home, entity: int, box: np.ndarray) -> GraspPlan | None:
         box: (2, 3) m, its box in world axes.
     """
     low, high = box
-    height = float(np.clip(0.5 * (low[2] + high[2]), low[2] + FINGER_CLEARANCE, None))
-    height = max(height, TIP_HEIGHTS[0])
-    over = height > high[2] + 0.005
-    if height > TIP_HEIGHTS[1] or height > high[2] + 0.04:
-        return None
-    centre, half = 0.5 * (low + high), 0.5 * (high - low)
     angles = np.arange(DIRECTIONS) * 2 * math.pi / DIRECTIONS
     c, s = np.cos(angles), np.sin(angles)
-    with np.errstate(divide="ignore"):
-        surface = np.minimum(half[0] / np.abs(c), half[1] / np.abs(s))
-    clear = _clear_distance(home, entity, centre[:2], height, c, s)
-    plan = GraspPlan(entity, centre[:2], height, surface, clear, over)
+    centre = 0.5 * (low + high)[:2]
+    height, surface = 0.0, np.full(DIRECTIONS, -np.inf)
+    lowest = low[2] + FINGER_CLEARANCE
+    for candidate in (max(0.5 * (low[2] + high[2]), lowest), lowest):
+        candidate = max(candidate, TIP_HEIGHTS[0])
+        sides = _surface_distance(home, entity, centre, min(candidate, high[2] - 0.005), c, s)
+        # Half way up by default; near the ground where that stands out more (an open laptop).
+        if sides.mean() > surface.mean() + 0.01:
+            height, surface = candidate, sides
+    if not TIP_HEIGHTS[0] <= height <= min(TIP_HEIGHTS[1], high[2] + 0.04):
+        return None
+    clear = _clear_distance(home, entity, centre, height, c, s)
+    plan = GraspPlan(entity, centre, height, surface, clear, height > high[2])
     return plan if (clear > surface + TIP_OUT - 0.12).any() else None
+
+
+def _surface_distance(
+    home: Home, entity: int, centre: np.ndarray, height: float, c: np.ndarray, s: np.ndarray
+) -> np.ndarray:
+    """Return (DIRECTIONS,) m from the middle at which a hand that comes in at a height meets the object.
+
+    Negative where it meets it only beyond the middle; -0.2 where it does not meet it at all.
+    """
+    model, data = home.model, home.data
+    geoms = np.flatnonzero(home.scene.geom_entity == entity)
+    result = np.full(DIRECTIONS, -0.2)
+    for k in range(DIRECTIONS):
+        start = np.array([centre[0] + c[k], centre[1] + s[k], height])
+        inward = np.array([-c[k], -s[k], 0.0])
+        for geom in geoms:
+            pose = (data.geom_xpos[geom], data.geom_xmat[geom], model.geom_size[geom])
+            distance = mujoco.mju_rayGeom(*pose, start, inward, int(model.geom_type[geom]), None)
+            if distance >= 0.0:
+                result[k] = max(result[k], 1.0 - distance)
+    return result
 
 
 def _clear_distance(
