@@ -41,8 +41,11 @@ SWEEP_SPACING = 0.025  # m: longest way of any point of the robot between two po
 BLOCKED_SHARE = 0.2  # a motion that ends short by more than this share is blocked
 START_OVERLAP = 0.01  # m by which a robot may overlap something where it starts
 PARKING = (-100.0, -100.0)  # where the robot is while a house settles
+# m/s below which things fall asleep. What leans or stands on something else trembles with up to this speed,
+# and while anything is awake every action has to be simulated.
+SLEEP_TOLERANCE = 0.02
 SETTLE_STEPS = 600
-SETTLE_FREE_STEPS = 200  # after these, speeds are damped so that nothing rolls for ever
+SETTLE_FREE_STEPS = 150  # after these, speeds are damped so that nothing rolls for ever
 SETTLE_DAMPING = 0.9
 JOINT_GROUPS = (
     slice(0, 2),
@@ -141,7 +144,11 @@ def _place_robot(scene: Scene, data: mujoco.MjData, joints: np.ndarray) -> None:
 
 
 def settle(scene: Scene) -> SettledScene:
-    """Let the objects of a scene come to rest and fall asleep, with the robot parked outside the house."""
+    """Let the objects of a scene come to rest and fall asleep, with the robot parked outside the house.
+
+    The scene's model is given the sleep tolerance of this simulator.
+    """
+    scene.model.opt.sleep_tolerance = SLEEP_TOLERANCE
     data = mujoco.MjData(scene.model)
     tracker = ContactTracker.of(scene, adaptation=1.0)
     _place_robot(scene, data, joint_values(*PARKING, 0.0, *FOLDED))
