@@ -1,4 +1,4 @@
-"""Make src/safevla/data/text_embeddings.npz: embeddings of the benchmark's sentences and of every type's names.
+"""Make src/safevla/data/text_embeddings.npz: the benchmark's sentences and the names of every type.
 
 Needs the extra `text` (or --model, a folder with MiniLM's model.safetensors and tokenizer.json).
 Run again whenever the instructions or the catalogue change: python runs/make_text_table.py

