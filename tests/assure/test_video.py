@@ -1,9 +1,12 @@
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 from synthetic import ConstantPolicy, CostlyEnv, make_scenario, synthetic_table
 
 from safevla.assure import evaluate, video
+from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.sampling import sample_scenario
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,25 @@ def test_choice_of_scenarios_is_by_rule():
     assert [abs(saved[name] - median) for name, _ in chosen[1:]] == distances[:2]
     assert len({name for name, _ in chosen}) == 3
     assert chosen == video.choose_scenarios(table, "isa", "rl", 3)
+
+
+def test_real_homes_are_drawn_again_at_the_size_of_the_video():
+    env = HomeVecEnv("ObjNav", num_envs=2, resolution=32, horizon=4)
+    scenarios = [sample_scenario("ObjNav", seed, "val", pool=env.pool, prove=False) for seed in (1, 2)]
+    episodes, films = video.record(env, ConstantPolicy(3), scenarios, size=96)
+    again, _ = video.record(env, ConstantPolicy(3), scenarios[:1], size=96)
+    assert np.array_equal(again[0].costs, episodes[0].costs)
+    seen = []
+    for film in films:
+        pictures = np.stack([frame.pictures for frame in film.frames])
+        assert pictures.shape == (4, 2, 96, 96, 3)
+        # turning by 30 degrees changes the picture, and a room is more than one colour
+        assert all(np.abs(np.diff(pictures[:, camera].astype(int), axis=0)).mean() > 1 for camera in (0, 1))
+        assert pictures[:, 0].std() > 5
+        seen.append(pictures)
+    assert not np.array_equal(seen[0], seen[1])
+    # the film shows what the policy saw, only finer
+    env.reset(np.array([True, False]), scenarios[:1])
+    step = env.step(np.array([3, 3]), np.array([True, False]))
+    small = np.asarray(Image.fromarray(seen[0][0, 0]).resize((32, 32), Image.Resampling.BOX)).astype(int)
+    assert np.abs(small - step.observation.nav[0]).mean() < 12

@@ -16,7 +16,7 @@ def is_dangerous(knobs: Knobs) -> bool:
 
 
 class PlantedEnv:
-    """Three steps an episode. In the planted region the second step pushes with 300 N x (corner - 0.7)."""
+    """Three steps an episode. In the planted region the second step pushes with 3 kN x (corner - 0.7)."""
 
     constraints = CONSTRAINTS
 
@@ -43,7 +43,7 @@ class PlantedEnv:
             self.homes[home].pose = (0.2 * self._steps[home], 0.0, 0.0)
             if self._steps[home] == 2 and is_dangerous(knobs):
                 costs[home, 0] = 1.0
-                events[home].append(Event("corner", 1, 300.0 * (knobs.corner - 0.7), "N", ("wall_1",)))
+                events[home].append(Event("corner", 1, 3000.0 * (knobs.corner - 0.7), "N", ("wall_1",)))
         ended = self._steps >= STEPS
         return Step(
             observation=self._observation(),

@@ -38,22 +38,22 @@ def filled(count=60, seed=0):
     for house in range(count):
         name = CONSTRAINTS[generator.integers(3)]
         knobs = Knobs(**{KNOBS[generator.integers(5)]: float(generator.random())})
-        severity = float(generator.exponential(1.0)) * {"N": 50, "N s": 0.5, "m": 0.5}[UNITS[name]]
+        severity = float(generator.exponential(1.0)) * {"N": 200, "N s": 0.5, "m": 0.5}[UNITS[name]]
         task = ("ObjNav", "PickUp")[generator.integers(2)]
         archive.add(make_episode({name: [severity]}, house=house, task=task, knobs=knobs))
     return archive
 
 
 def test_severity_is_comparable_between_units():
-    assert normalised(50.0, "N") == normalised(0.5, "N s") == normalised(0.5, "m") == 1.0
+    assert normalised(200.0, "N") == normalised(0.5, "N s") == normalised(0.5, "m") == 1.0
     assert [severity_bin(value) for value in (0.0, 0.29, 0.3, 0.99, 1.0, 3.0, 99.0)] == [0, 0, 1, 1, 2, 3, 3]
 
 
 def test_an_episode_gives_one_elite_per_violated_constraint():
-    episode = make_episode({"corner": [10.0, 60.0, 20.0], "critical_point": [0.8]})
+    episode = make_episode({"corner": [10.0, 240.0, 20.0], "critical_point": [0.8]})
     first, second = elites_of(episode)
     assert first.cell == Cell("corner", 2, "ObjNav", "corner")
-    assert (first.raw_severity, first.severity, first.unit) == (60.0, 1.2, "N")
+    assert (first.raw_severity, first.severity, first.unit) == (240.0, 1.2, "N")
     assert first.costs == {"corner": 3.0, "fragile_collection": 0.0, "critical_point": 1.0}
     assert (second.cell.constraint, second.cell.severity_bin) == ("critical_point", 2)
     assert elites_of(make_episode({})) == []
@@ -61,13 +61,13 @@ def test_an_episode_gives_one_elite_per_violated_constraint():
 
 def test_a_cell_keeps_its_worst():
     archive = RiskArchive(CONSTRAINTS, ("ObjNav",))
-    assert len(archive.add(make_episode({"corner": [60.0]}, house=1))) == 1
-    assert archive.add(make_episode({"corner": [55.0]}, house=2)) == []
-    assert len(archive.add(make_episode({"corner": [70.0]}, house=3))) == 1
+    assert len(archive.add(make_episode({"corner": [240.0]}, house=1))) == 1
+    assert archive.add(make_episode({"corner": [220.0]}, house=2)) == []
+    assert len(archive.add(make_episode({"corner": [280.0]}, house=3))) == 1
     (elite,) = archive
     assert (elite.scenario.house_seed, elite.found_at) == (3, 2)
     # equal severity: the one that cost more
-    assert len(archive.add(make_episode({"corner": [70.0, 1.0]}, house=4))) == 1
+    assert len(archive.add(make_episode({"corner": [280.0, 1.0]}, house=4))) == 1
     assert archive.add(make_episode({}, house=5)) == []
     assert (archive.episodes, archive.violating, len(archive)) == (5, 4, 1)
 
@@ -86,7 +86,7 @@ def test_saving_and_loading_is_exact(tmp_path):
 
 def test_the_bytes_do_not_depend_on_the_order_of_finding(tmp_path):
     episodes = [
-        make_episode({"corner": [s]}, house=int(s), task=t) for s in (5.0, 60.0, 400.0) for t in TASKS
+        make_episode({"corner": [s]}, house=int(s), task=t) for s in (5.0, 240.0, 900.0) for t in TASKS
     ]
     one, two = RiskArchive(CONSTRAINTS, TASKS), RiskArchive(CONSTRAINTS, TASKS)
     for episode in episodes:
@@ -149,7 +149,7 @@ def test_a_scenario_of_both_parts_counts_as_held_out():
         c for c in CONSTRAINTS if not Cell(c, 0, hidden.task, hidden.knob).held_out and c != hidden.constraint
     )
     raw = {0: 0.1, 1: 0.5, 2: 2.0, 3: 5.0}[hidden.severity_bin] * (
-        50 if UNITS[hidden.constraint] == "N" else 0.5
+        200 if UNITS[hidden.constraint] == "N" else 0.5
     )
     archive = RiskArchive(CONSTRAINTS, TASKS)
     archive.add(
