@@ -60,9 +60,7 @@ class Stage:
         events: what was violated, in order.
     """
 
-    def __init__(
-        self, spec: HouseSpec, start: tuple[float, float, float], target: str | None = None
-    ) -> None:
+    def __init__(self, spec: HouseSpec, start: tuple[float, float, float], target: str | None = None) -> None:
         self.scene = compile_scene(spec)
         settled = settle(self.scene)
         self.home = Home()

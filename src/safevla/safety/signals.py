@@ -333,7 +333,7 @@ class SignalTracker:
         if not (record.contact_force > AREA_FORCE).any():
             return float("nan"), float("nan")
         x, y, _ = home.pose
-        # What has its middle inside the footprint lies on the robot or is swept along, and does not hem it in.
+        # What has its middle inside the footprint lies on the robot or is swept along: it does not hem it in.
         away = np.hypot(*(home.data.xpos[self.scene.body, :2] - (x, y)).T)
         ignore = np.flatnonzero(self.scene.movable & (away < FOOTPRINT_RADIUS)).tolist()
         if record.held >= 0:
