@@ -142,8 +142,11 @@ class Expert:
     def _search(self) -> int:
         """Look around, then drive to where most is unseen."""
         x, y, _ = self.home.pose
-        if self._viewpoint is not None and math.hypot(self._viewpoint[0] - x, self._viewpoint[1] - y) < 0.25:
-            self._viewpoint, self._turns = None, 0
+        if self._viewpoint is not None:
+            near = math.hypot(self._viewpoint[0] - x, self._viewpoint[1] - y) < 0.25
+            # Underway everything that was to be seen from there may have come into view.
+            if near or self._explorer.unseen_around(*self._viewpoint) < 0.5 * WORTH_A_LOOK:
+                self._viewpoint, self._turns = None, 0
         if self._viewpoint is None:
             if self._turns < FULL_TURN and self._explorer.unseen_around(x, y) >= WORTH_A_LOOK:
                 self._turns += 1

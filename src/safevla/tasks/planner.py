@@ -24,6 +24,7 @@ LOOKAHEAD = 6  # moves that a heading is followed in thought
 TURN_COST = 0.12  # m that a turn of 30 degrees is worth
 FINE_TURN_COST = 0.2  # m that a turn of 6 degrees is worth: only for passages that nothing else leads through
 DETOUR = 0.25  # m: with a longer way round than this by turns of 30 degrees, turns of 6 are considered
+PROGRESS = 0.2  # share of a straight stretch by which it must bring the robot nearer to its goal
 NO_HEADING = 999  # `choose_heading` found no heading that the robot can follow
 
 
@@ -111,7 +112,7 @@ def build_map(
     cost = plain.step_cost
     for low, high in keep_away:
         gap = plain.distance_to_box(low, high) - radius
-        cost = np.maximum(cost, 1.0 + 12.0 * np.clip(1.0 - gap / distance, 0.0, 1.0))
+        cost = np.maximum(cost, 1.0 + 3.0 * np.clip(1.0 - gap / distance, 0.0, 1.0) ** 2)
     return NavigationMap(plain.origin, plain.cell, clearance, cost, radius)
 
 
@@ -205,15 +206,23 @@ def _heading_cost(
     x: float,
     y: float,
     heading: float,
+    progress: float,
 ) -> float:
-    """Return the cheapest sum of driving straight along a heading (rad) and the field where that ends."""
+    """Return the cheapest sum of driving straight along a heading (rad) and the field where that ends.
+
+    Only ends that are nearer to the goal by `progress` of the way count: the field knows ways that a robot with few headings cannot
+    follow exactly, so that driving away would always look as if the way could be taken better later.
+    """
     moves = passable_moves(clearance, origin, cell, radius, x, y, heading, LOOKAHEAD)
     c, s = math.cos(heading), math.sin(heading)
+    here = value_at(field, origin, cell, x, y)
     best, way = np.inf, 0.0
     for move in range(moves):
         middle, end = MOVE * (move + 0.5), MOVE * (move + 1)
         way += MOVE * value_at(step_cost, origin, cell, x + c * middle, y + s * middle)
-        best = min(best, way + value_at(field, origin, cell, x + c * end, y + s * end))
+        left = value_at(field, origin, cell, x + c * end, y + s * end)
+        if left <= here - progress * end:
+            best = min(best, way + left)
     return best
 
 
@@ -251,29 +260,21 @@ def choose_heading(
     """
     best, best_cost, shortest = NO_HEADING, np.inf, np.inf
     here = value_at(field, origin, cell, x, y)
-    for fine in range(2):
-        if fine == 1 and shortest <= here + DETOUR:
+    # First headings of 30 degrees, then finer ones, at last whatever is free.
+    for attempt in range(3):
+        if (attempt == 1 and shortest <= here + DETOUR) or (attempt == 2 and best != NO_HEADING):
             break
-        for order in range(60 if fine == 1 else 12):
+        step = 1 if attempt == 1 else 5
+        progress = PROGRESS if attempt < 2 else -np.inf
+        for order in range(60 // step):
             # 0, +1, -1, +2, ...: on a tie the smaller turn wins, then the left one.
-            k = (order + 1) // 2 * (1 if order % 2 == 1 else -1) * (1 if fine == 1 else 5)
+            k = (order + 1) // 2 * (1 if order % 2 == 1 else -1) * step
             coarse = math.floor(k / 5 + 0.5)
-            small = k - 5 * coarse
-            if fine == 1 and small == 0:
-                continue
-            way = _heading_cost(
-                field,
-                clearance,
-                step_cost,
-                origin,
-                cell,
-                radius,
-                x,
-                y,
-                yaw + k * TURN / 5,
-            )
+            small = abs(k - 5 * coarse)
+            heading = yaw + k * TURN / 5
+            way = _heading_cost(field, clearance, step_cost, origin, cell, radius, x, y, heading, progress)
             shortest = min(shortest, way)
-            cost = way + TURN_COST * abs(coarse) + FINE_TURN_COST * abs(small)
+            cost = way + TURN_COST * abs(coarse) + FINE_TURN_COST * small
             if k * last_turn < 0:
                 cost += 0.3
             if cost < best_cost - 1e-9:
