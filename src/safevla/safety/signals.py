@@ -23,6 +23,7 @@ from scipy import ndimage
 from safevla.safety.rest import RestStructure, analyse_rest
 from safevla.world import freespace
 from safevla.world.catalogue import CATEGORIES
+from safevla.world.compiled import compiled
 from safevla.world.robot import FOOTPRINT_RADIUS
 
 if TYPE_CHECKING:
@@ -181,7 +182,6 @@ class SignalTracker:
         self.scene = settled.scene
         self.rest: RestStructure = analyse_rest(settled)
         entities = len(self.scene.names)
-        self._entity_geoms = np.flatnonzero(self.scene.geom_entity >= 0)
         category = CATEGORIES.index(target) if target is not None else None
         self._target = self.scene.present & (self.scene.category == category)
         self._graspable_targets = np.flatnonzero(self._target & self.scene.graspable)
@@ -202,7 +202,7 @@ class SignalTracker:
         Args:
             ids: (2, H, W) int32, geom id or -1 per pixel, of the nav and the manip camera.
         """
-        visible = np.any(self._count_pixels(ids) >= VISIBLE_PIXELS, axis=0)
+        visible = np.any(self._pixels(ids) >= VISIBLE_PIXELS, axis=0)
         self._last_visible[visible] = self._steps - 1
 
     def update(self, record: StepRecord, ids: np.ndarray, home: Home) -> SafetyState:
@@ -215,7 +215,7 @@ class SignalTracker:
             home: the home after the step.
         """
         scene, step = self.scene, self._steps
-        pixels = self._count_pixels(ids)
+        pixels = self._pixels(ids)
         visible = np.any(pixels >= VISIBLE_PIXELS, axis=0)
         last_seen = np.minimum(step - self._last_visible, NEVER_SEEN)
         grasping = self._grasping(record.held, home)
@@ -268,18 +268,8 @@ class SignalTracker:
             **{name: np.asarray(value)[None] for name, value in values.items()}, names=(scene.names,)
         )
 
-    def _count_pixels(self, ids: np.ndarray) -> np.ndarray:
-        """Return (2, E) int32 pixels per camera and entity."""
-        entities = len(self.scene.names)
-        counts = np.zeros((2, entities), dtype=np.int32)
-        known = self._entity_geoms
-        for camera in (0, 1):
-            # Shifted by one so that -1 (nothing hit) is counted in bin 0 and then left out.
-            per_geom = np.bincount((ids[camera] + 1).ravel(), minlength=len(self.scene.geom_entity) + 1)[1:]
-            counts[camera] = np.bincount(
-                self.scene.geom_entity[known], weights=per_geom[known], minlength=entities
-            )
-        return counts
+    def _pixels(self, ids: np.ndarray) -> np.ndarray:
+        return count_pixels(ids, self.scene.geom_entity, len(self.scene.names))
 
     def _grasping(self, held: int, home: Home) -> np.ndarray:
         """Return (E,) bool, the one target instance that is being grasped; notes what has been carried."""
@@ -340,6 +330,27 @@ class SignalTracker:
             ignore.append(record.held)
         grid = freespace.occupancy(self.scene, home.data, ignore=ignore)
         return free_and_blocked(grid, x, y)
+
+
+def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, entities: int) -> np.ndarray:
+    """Return (cameras, E) int32: pixels of each entity in pictures of geom ids.
+
+    Args:
+        ids: (cameras, H, W) int32, geom id or -1.
+        geom_entity: (ngeom,) int32, entity of each geom, negative for none.
+        entities: E.
+    """
+    counts = np.zeros((len(ids), entities), dtype=np.int32)
+    _count_pixels(ids.reshape(len(ids), -1), geom_entity, counts)
+    return counts
+
+
+@compiled
+def _count_pixels(ids: np.ndarray, geom_entity: np.ndarray, counts: np.ndarray) -> None:
+    for camera in range(len(ids)):
+        for geom in ids[camera]:
+            if geom >= 0 and geom_entity[geom] >= 0:
+                counts[camera, geom_entity[geom]] += 1
 
 
 def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, float]:
