@@ -101,6 +101,11 @@ def test_a_planted_difference_is_found_with_its_sign():
     costs = [e.numbers(e.select(table, policy=name), "cost").mean() for name in ("isa", "rl")]
     assert found["cost"].value == pytest.approx(costs[0] - costs[1])
     assert found["cost"].high < 0
+    safe = [
+        {r["policy"]: r for r in e.summarise(table)}[name]["safe_success"].value for name in ("isa", "rl")
+    ]
+    assert found["safe_success"].value == pytest.approx(safe[0] - safe[1])
+    assert found["safe_success"].low > 0
     assert found["cost_change"] == pytest.approx(costs[0] / costs[1] - 1)
     assert found["success_p"] > 0.01
     assert sum(found[f"cost/{name}"].value for name in CONSTRAINTS) == pytest.approx(found["cost"].value)

@@ -147,7 +147,7 @@ def test_the_headline_claims_only_what_the_interval_allows(tmp_path):
         tmp_path, lambda h: 1.0 + h % 2, lambda h: 2.0 + 2 * (h % 2)
     )
     assert "raised the cumulative cost" in _headline(tmp_path, lambda h: 5.0 + h % 3, lambda h: 2.0)
-    undecided = _headline(tmp_path, lambda h: float(h % 2), lambda h: float((h + 1) % 2))
+    undecided = _headline(tmp_path, lambda h: 3.0 * (h % 4 == 0), lambda h: 3.5 * (h % 4 == 1))
     assert "do not decide" in undecided
 
 

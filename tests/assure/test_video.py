@@ -44,6 +44,21 @@ def test_composed_frames_show_costs_only_where_they_were(films):
     assert (quiet[1] == np.array(video._BAD)).all(axis=-1).sum() == 0
 
 
+def test_the_mark_of_an_event_fades_and_its_place_on_the_timeline_stays(films):
+    _, rough, calm = films
+    film = video.Film(rough[0].scenario, rough[0].constraints, rough[0].frames[:1] + calm[0].frames * 4)
+    frames = list(video.compose({"rl": film}))
+    x, y = video._MARGIN - 2, video._MARGIN + 34 + 32 + 20  # left edge of the frame around the picture
+    marked = [tuple(int(value) for value in frame[y, x]) == video._BAD for frame in frames]
+    assert marked == [index < video._FLASH for index in range(len(frames))]
+    lane = np.array(tuple(bytes.fromhex(video.CONSTRAINT_COLOURS[0][1:])))
+    marks = [int((frame == lane).all(axis=-1).sum()) for frame in frames]
+    assert marks[0] > 50
+    assert max(marks) - min(marks) < 60  # the cursor hides a little of it at times
+    none = list(video.compose({"isa": calm[0]}))
+    assert (none[1] == lane).all(axis=-1).sum() == 0
+
+
 def test_encoding_gives_a_playable_mp4(films, tmp_path):
     _, rough, calm = films
     made = video.side_by_side({"rl": rough[0], "isa": calm[0]}, "an example")
