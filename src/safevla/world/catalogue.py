@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from safevla.world import catalogue_furniture, catalogue_objects, catalogue_things
+import difflib
+
+from safevla.world.catalogue_fixtures import FIXTURES
+from safevla.world.catalogue_furniture import FIXED, MOVABLE
+from safevla.world.catalogue_hazards import DANGEROUS
+from safevla.world.catalogue_objects import TARGET_OBJECTS
+from safevla.world.catalogue_things import FLOOR_THINGS, ORDINARY
 from safevla.world.entity_type import EntityType, Hazard, Part
 
 __all__ = ["CATEGORIES", "TYPES", "EntityType", "Hazard", "Part", "entity_type"]
 
 TYPES: dict[str, EntityType] = {
     kind.name: kind
-    for kind in (
-        *catalogue_furniture.FIXED,
-        *catalogue_furniture.MOVABLE,
-        *catalogue_objects.TARGET_OBJECTS,
-        *catalogue_things.ORDINARY,
-        *catalogue_things.FLOOR_THINGS,
-        *catalogue_things.DANGEROUS,
-    )
+    for kind in (*FIXED, *FIXTURES, *MOVABLE, *TARGET_OBJECTS, *ORDINARY, *FLOOR_THINGS, *DANGEROUS)
 }
 
 CATEGORIES: tuple[str, ...] = tuple(
@@ -28,7 +27,5 @@ def entity_type(name: str) -> EntityType:
     """Return the type called `name`; an unknown name raises ValueError with the nearest ones."""
     if name in TYPES:
         return TYPES[name]
-    import difflib
-
     near = difflib.get_close_matches(name, CATEGORIES, n=3) or list(CATEGORIES[:5])
     raise ValueError(f"unknown type {name!r}; did you mean {', '.join(near)}?")

@@ -6,7 +6,9 @@ masses are those of real pieces.
 
 from __future__ import annotations
 
-from safevla.world.entity_type import Colour, EntityType, Hazard, Part, Surface, box, cylinder, oval, rod
+from typing import Any
+
+from safevla.world.entity_type import Colour, EntityType, Part, Surface, box, cylinder
 
 BLACK: Colour = (0.08, 0.08, 0.09)
 DARK: Colour = (0.2, 0.2, 0.22)
@@ -28,7 +30,7 @@ CLOTHS: tuple[tuple[Colour, Colour], ...] = (
 )
 
 
-def _piece(
+def piece(
     name: str,
     parts: tuple[Part, ...],
     size: tuple[float, float, float],
@@ -36,10 +38,10 @@ def _piece(
     colours: tuple[tuple[Colour, Colour], ...],
     rooms: tuple[str, ...],
     placement: str,
-    **rest: object,
+    **rest: Any,
 ) -> EntityType:
     """Return a furniture type, fixed to the world unless `movable` says otherwise."""
-    options: dict[str, object] = {"movable": False, "noun": name.replace("_", " "), **rest}
+    options: dict[str, Any] = {"movable": False, "noun": name.replace("_", " "), **rest}
     return EntityType(
         name=name,
         kind="furniture",
@@ -50,7 +52,7 @@ def _piece(
         rooms=rooms,
         placement=placement,
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 def _table(width: float, depth: float, height: float, leg: float = 0.05) -> tuple[Part, ...]:
@@ -64,25 +66,9 @@ def _table(width: float, depth: float, height: float, leg: float = 0.05) -> tupl
     return (box(width, depth, 0.04, z=height - 0.04, material="wood"), *legs)
 
 
-def _top(width: float, depth: float, height: float, x: float = 0.0, y: float = 0.0) -> Surface:
+def top(width: float, depth: float, height: float, x: float = 0.0, y: float = 0.0) -> Surface:
     """Return the support rectangle of a top of the given full extents."""
     return (x, y, height, width / 2, depth / 2)
-
-
-def _burners(colour: Colour) -> tuple[Part, ...]:
-    return tuple(
-        cylinder(0.085, 0.008, x=i * 0.14, y=j * 0.13, z=0.9, colour=colour) for i in (-1, 1) for j in (-1, 1)
-    )
-
-
-def _stove(colour: Colour) -> tuple[Part, ...]:
-    return (
-        box(0.6, 0.6, 0.88),
-        box(0.6, 0.6, 0.02, z=0.88, colour=BLACK),
-        box(0.48, 0.006, 0.3, y=-0.302, z=0.3, colour=BLACK, collide=False),
-        rod(0.012, 0.46, (0, -0.315, 0.68), "x", colour=STEEL, material="metal", collide=False),
-        *_burners(colour),
-    )
 
 
 def _chair_parts() -> tuple[Part, ...]:
@@ -99,10 +85,10 @@ def _chair_parts() -> tuple[Part, ...]:
 
 
 FIXED = (
-    _piece(
+    piece(
         "sofa",
         (
-            box(1.9, 0.85, 0.26, z=0.05, material="fabric"),
+            box(1.9, 0.85, 0.31, material="fabric"),
             box(1.9, 0.22, 0.5, y=0.315, z=0.3, material="fabric"),
             box(0.2, 0.85, 0.32, x=-0.85, z=0.28, material="fabric"),
             box(0.2, 0.85, 0.32, x=0.85, z=0.28, material="fabric"),
@@ -118,10 +104,10 @@ FIXED = (
         "wall",
         synonyms=("couch",),
     ),
-    _piece(
+    piece(
         "armchair",
         (
-            box(0.8, 0.8, 0.26, z=0.05, material="fabric"),
+            box(0.8, 0.8, 0.31, material="fabric"),
             box(0.8, 0.2, 0.55, y=0.3, z=0.3, material="fabric"),
             box(0.17, 0.8, 0.3, x=-0.315, z=0.28, material="fabric"),
             box(0.17, 0.8, 0.3, x=0.315, z=0.28, material="fabric"),
@@ -133,7 +119,7 @@ FIXED = (
         ("living_room", "bedroom"),
         "corner",
     ),
-    _piece(
+    piece(
         "coffee_table",
         (*_table(1.0, 0.55, 0.42), box(0.9, 0.45, 0.02, z=0.12, colour="accent", material="wood")),
         (1.0, 0.55, 0.42),
@@ -141,9 +127,9 @@ FIXED = (
         WOODS,
         ("living_room",),
         "centre",
-        surfaces=(_top(1.0, 0.55, 0.42),),
+        surfaces=(top(1.0, 0.55, 0.42),),
     ),
-    _piece(
+    piece(
         "tv_stand",
         (
             box(1.2, 0.4, 0.46, z=0.04, material="wood"),
@@ -160,9 +146,9 @@ FIXED = (
         ("living_room", "bedroom"),
         "wall",
         scale_range=(0.95, 1.1),
-        surfaces=(_top(0.18, 0.42, 0.53, x=-0.52), _top(0.18, 0.42, 0.53, x=0.52)),
+        surfaces=(top(0.18, 0.42, 0.53, x=-0.52), top(0.18, 0.42, 0.53, x=0.52)),
     ),
-    _piece(
+    piece(
         "television",
         (
             box(0.3, 0.18, 0.02, colour=DARK),
@@ -183,7 +169,7 @@ FIXED = (
         scale_range=(0.9, 1.0),
         synonyms=("TV", "TV set"),
     ),
-    _piece(
+    piece(
         "dining_table",
         _table(1.3, 0.8, 0.75, 0.06),
         (1.3, 0.8, 0.75),
@@ -192,9 +178,9 @@ FIXED = (
         ("kitchen",),
         "centre",
         synonyms=("table",),
-        surfaces=(_top(1.3, 0.8, 0.75),),
+        surfaces=(top(1.3, 0.8, 0.75),),
     ),
-    _piece(
+    piece(
         "desk",
         (
             box(1.2, 0.6, 0.035, z=0.705, material="wood"),
@@ -211,77 +197,12 @@ FIXED = (
         WOODS,
         ("bedroom", "living_room"),
         "wall",
-        surfaces=(_top(1.2, 0.6, 0.74),),
+        surfaces=(top(1.2, 0.6, 0.74),),
     ),
-    _piece(
-        "kitchen_counter",
-        (
-            box(1.5, 0.54, 0.1, y=0.03, colour=DARK),
-            box(1.5, 0.58, 0.76, z=0.1),
-            box(1.52, 0.62, 0.04, z=0.86, colour=(0.34, 0.34, 0.37), material="tile"),
-            box(0.7, 0.008, 0.68, x=-0.37, y=-0.293, z=0.14, colour="accent", material="wood", collide=False),
-            box(0.7, 0.008, 0.68, x=0.37, y=-0.293, z=0.14, colour="accent", material="wood", collide=False),
-            box(0.46, 0.4, 0.004, x=0.45, z=0.9, colour=(0.55, 0.57, 0.6), material="metal", collide=False),
-            cylinder(0.014, 0.24, x=0.45, y=0.24, z=0.9, colour=STEEL, material="metal"),
-            rod(0.012, 0.2, (0.45, 0.15, 1.13), "y", colour=STEEL, material="metal"),
-        ),
-        (1.52, 0.62, 0.9),
-        60.0,
-        (
-            ((0.92, 0.92, 0.9), (0.85, 0.84, 0.8)),
-            ((0.4, 0.5, 0.55), (0.45, 0.56, 0.62)),
-            ((0.6, 0.45, 0.3), (0.66, 0.5, 0.34)),
-        ),
-        ("kitchen",),
-        "wall",
-        synonyms=("counter", "sink"),
-        surfaces=(_top(0.92, 0.62, 0.9, x=-0.28),),
-    ),
-    _piece(
-        "stove",
-        _stove((0.25, 0.25, 0.27)),
-        (0.6, 0.62, 0.91),
-        50.0,
-        ((WHITE, WHITE), ((0.68, 0.7, 0.72), STEEL)),
-        ("kitchen",),
-        "wall",
-        synonyms=("cooker",),
-    ),
-    _piece(
-        "lit_stove",
-        _stove((1.0, 0.22, 0.05)),
-        (0.6, 0.62, 0.91),
-        50.0,
-        ((WHITE, WHITE), ((0.68, 0.7, 0.72), STEEL)),
-        ("kitchen",),
-        "wall",
-        synonyms=("burning stove", "stove burner"),
-        hazard=Hazard.HOT,
-    ),
-    _piece(
-        "fridge",
-        (
-            box(0.7, 0.64, 1.75),
-            box(0.68, 0.03, 1.0, y=-0.335, z=0.06, colour="accent"),
-            box(0.68, 0.03, 0.64, y=-0.335, z=1.09, colour="accent"),
-            box(0.025, 0.03, 0.4, x=-0.27, y=-0.365, z=0.6, colour=DARK, collide=False),
-            box(0.025, 0.03, 0.3, x=-0.27, y=-0.365, z=1.15, colour=DARK, collide=False),
-        ),
-        (0.7, 0.7, 1.75),
-        70.0,
-        (
-            ((0.85, 0.86, 0.87), (0.92, 0.93, 0.93)),
-            ((0.55, 0.57, 0.6), (0.65, 0.67, 0.7)),
-            ((0.75, 0.3, 0.25), (0.8, 0.35, 0.3)),
-        ),
-        ("kitchen",),
-        "corner",
-        synonyms=("refrigerator",),
-    ),
-    _piece(
+    piece(
         "bed",
         (
-            box(1.4, 1.95, 0.25, z=0.05, material="wood"),
+            box(1.4, 1.95, 0.3, material="wood"),
             box(1.36, 1.9, 0.2, z=0.3, colour=WHITE, material="fabric"),
             box(1.42, 1.3, 0.06, y=-0.33, z=0.46, colour="accent", material="fabric"),
             box(1.45, 0.06, 0.95, y=0.96, material="wood"),
@@ -300,9 +221,9 @@ FIXED = (
         "wall",
         synonyms=("mattress",),
         scale_range=(0.92, 1.05),
-        surfaces=(_top(1.3, 1.1, 0.52, y=-0.38),),
+        surfaces=(top(1.3, 1.1, 0.52, y=-0.38),),
     ),
-    _piece(
+    piece(
         "nightstand",
         (
             box(0.44, 0.38, 0.5, z=0.05, material="wood"),
@@ -319,12 +240,12 @@ FIXED = (
         ("bedroom",),
         "wall",
         synonyms=("bedside table",),
-        surfaces=(_top(0.46, 0.4, 0.575),),
+        surfaces=(top(0.46, 0.4, 0.575),),
     ),
-    _piece(
+    piece(
         "dresser",
         (
-            box(1.0, 0.45, 0.74, z=0.06, material="wood"),
+            box(1.0, 0.45, 0.8, material="wood"),
             box(1.02, 0.47, 0.03, z=0.8, colour="accent", material="wood"),
             *(
                 box(
@@ -350,9 +271,9 @@ FIXED = (
         ("bedroom",),
         "wall",
         synonyms=("chest of drawers",),
-        surfaces=(_top(1.02, 0.47, 0.83),),
+        surfaces=(top(1.02, 0.47, 0.83),),
     ),
-    _piece(
+    piece(
         "wardrobe",
         (
             box(1.0, 0.55, 1.9, material="wood"),
@@ -370,7 +291,7 @@ FIXED = (
         "corner",
         synonyms=("closet",),
     ),
-    _piece(
+    piece(
         "bookshelf",
         (
             box(0.03, 0.3, 1.7, x=-0.435, material="wood"),
@@ -388,70 +309,9 @@ FIXED = (
         ("living_room", "bedroom"),
         "wall",
         synonyms=("bookcase", "shelf"),
-        surfaces=(_top(0.8, 0.26, 0.97, y=-0.01),),
+        surfaces=(top(0.8, 0.26, 0.97, y=-0.01),),
     ),
-    _piece(
-        "toilet",
-        (
-            box(0.22, 0.42, 0.3, y=-0.02, colour=WHITE),
-            Part("ellipsoid", (0.2, 0.27, 0.15), (0, -0.08, 0.27), colour=WHITE),
-            oval(0.41, 0.52, 0.05, y=-0.09, z=0.37, colour="main"),
-            oval(0.26, 0.34, 0.052, y=-0.1, z=0.373, colour=(0.6, 0.72, 0.78), collide=False),
-            box(0.4, 0.2, 0.36, y=0.24, z=0.36, colour=WHITE),
-            box(0.42, 0.22, 0.03, y=0.24, z=0.72, colour="main"),
-            Part("box", (0.18, 0.015, 0.21), (0, 0.115, 0.6), (-8, 0, 0), "main"),
-            cylinder(0.025, 0.012, y=0.24, z=0.75, colour=STEEL, collide=False),
-        ),
-        (0.42, 0.7, 0.76),
-        35.0,
-        ((WHITE, WHITE), ((0.9, 0.86, 0.78), WHITE), ((0.8, 0.85, 0.88), WHITE)),
-        ("bathroom",),
-        "wall",
-        synonyms=("lavatory",),
-        scale_range=(0.95, 1.05),
-    ),
-    _piece(
-        "vanity",
-        (
-            box(0.9, 0.46, 0.8, material="wood"),
-            box(0.92, 0.5, 0.04, z=0.8, colour=WHITE, material="tile"),
-            oval(0.36, 0.3, 0.05, x=0.24, z=0.817, colour=(0.75, 0.8, 0.82), collide=False),
-            cylinder(0.013, 0.16, x=0.24, y=0.18, z=0.84, colour=STEEL, material="metal"),
-            rod(0.011, 0.13, (0.24, 0.12, 0.99), "y", colour=STEEL, material="metal"),
-            box(0.7, 0.02, 0.7, y=0.235, z=1.1, colour=(0.7, 0.82, 0.88), material="glass", collide=False),
-            box(
-                0.42, 0.008, 0.66, x=-0.22, y=-0.233, z=0.08, colour="accent", material="wood", collide=False
-            ),
-            box(0.42, 0.008, 0.66, x=0.22, y=-0.233, z=0.08, colour="accent", material="wood", collide=False),
-        ),
-        (0.92, 0.5, 0.84),
-        40.0,
-        WOODS,
-        ("bathroom",),
-        "wall",
-        synonyms=("washbasin",),
-        surfaces=(_top(0.5, 0.5, 0.84, x=-0.2),),
-    ),
-    _piece(
-        "bathtub",
-        (
-            box(1.5, 0.7, 0.12, colour=WHITE),
-            box(1.5, 0.08, 0.43, y=-0.31, z=0.12, colour="main"),
-            box(1.5, 0.08, 0.43, y=0.31, z=0.12, colour="main"),
-            box(0.08, 0.54, 0.43, x=-0.71, z=0.12, colour="main"),
-            box(0.08, 0.54, 0.43, x=0.71, z=0.12, colour="main"),
-            rod(0.014, 0.16, (-0.64, 0, 0.72), "x", colour=STEEL, material="metal"),
-            cylinder(0.014, 0.18, x=-0.71, z=0.55, colour=STEEL, material="metal"),
-        ),
-        (1.5, 0.7, 0.73),
-        90.0,
-        ((WHITE, WHITE), ((0.88, 0.9, 0.92), WHITE)),
-        ("bathroom",),
-        "corner",
-        synonyms=("tub",),
-        scale_range=(0.9, 1.0),
-    ),
-    _piece(
+    piece(
         "side_table",
         (
             cylinder(0.24, 0.03, z=0.52, material="wood"),
@@ -464,9 +324,9 @@ FIXED = (
         ("living_room", "bedroom", "kitchen"),
         "corner",
         synonyms=("end table",),
-        surfaces=(_top(0.32, 0.32, 0.55),),
+        surfaces=(top(0.32, 0.32, 0.55),),
     ),
-    _piece(
+    piece(
         "rug",
         (
             box(1.7, 1.2, 0.004, material="fabric", collide=False),
@@ -482,7 +342,7 @@ FIXED = (
 )
 
 MOVABLE = (
-    _piece(
+    piece(
         "chair",
         _chair_parts(),
         (0.42, 0.42, 0.88),
@@ -494,7 +354,7 @@ MOVABLE = (
         scale_range=(0.95, 1.05),
         synonyms=("seat",),
     ),
-    _piece(
+    piece(
         "stool",
         (
             cylinder(0.17, 0.04, z=0.42, colour="accent", material="wood"),
@@ -511,9 +371,9 @@ MOVABLE = (
         ("kitchen", "bathroom", "bedroom", "living_room"),
         "corner",
         movable=True,
-        surfaces=(_top(0.24, 0.24, 0.46),),
+        surfaces=(top(0.24, 0.24, 0.46),),
     ),
-    _piece(
+    piece(
         "ottoman",
         (
             box(0.5, 0.5, 0.3, z=0.05, material="fabric"),
@@ -528,7 +388,7 @@ MOVABLE = (
         movable=True,
         synonyms=("pouf", "footstool"),
     ),
-    _piece(
+    piece(
         "floor_lamp",
         (
             cylinder(0.14, 0.03, density=14.0, material="metal"),
@@ -543,7 +403,7 @@ MOVABLE = (
         movable=True,
         synonyms=("standing lamp",),
     ),
-    _piece(
+    piece(
         "plant_stand",
         (
             box(0.26, 0.26, 0.03, z=0.67, material="wood"),
@@ -558,9 +418,9 @@ MOVABLE = (
         movable=True,
         synonyms=("pedestal",),
         scale_range=(0.95, 1.1),
-        surfaces=(_top(0.26, 0.26, 0.7),),
+        surfaces=(top(0.26, 0.26, 0.7),),
     ),
-    _piece(
+    piece(
         "laundry_basket",
         (
             box(0.42, 0.3, 0.4, material="fabric"),

@@ -10,6 +10,7 @@ A break impulse is about mass x speed after a fall of 0.2 to 0.5 m onto a hard f
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from safevla.world.entity_type import Colour, EntityType, Part, ball, box, cylinder, oval, rod
 
@@ -37,14 +38,14 @@ def item(
     mass: float,
     colours: tuple[tuple[Colour, Colour], ...],
     break_impulse: float = math.inf,
-    **rest: object,
+    **rest: Any,
 ) -> EntityType:
     """Return an object type; its noun is its name with spaces, a finite break impulse makes it fragile."""
     fragile = math.isfinite(break_impulse)
     noun = name.replace("_", " ")
     return EntityType(
         name, noun, "object", parts, size, mass, colours, fragile=fragile, break_impulse=break_impulse, **rest
-    )  # type: ignore[arg-type]
+    )
 
 
 TARGET_OBJECTS = (

@@ -1,4 +1,4 @@
-"""More small things of a home: what surrounds the targets, breaks, burns, cuts, or lies in the way.
+"""More small things of a home: what surrounds the targets, what breaks, and what lies in the way.
 
 Numbers have the same source as those of `catalogue_objects`.
 """
@@ -6,10 +6,9 @@ Numbers have the same source as those of `catalogue_objects`.
 from __future__ import annotations
 
 from safevla.world.catalogue_objects import BLACK, CHINA, DARK, LOW, STEEL, TABLES, WHITE, item
-from safevla.world.entity_type import Hazard, Part, ball, box, cylinder, oval, rod
+from safevla.world.entity_type import Part, ball, box, cylinder, oval, rod
 
 CLEAR = (0.75, 0.85, 0.9)
-GLOW = (1.0, 0.25, 0.05)
 
 ORDINARY = (
     item(
@@ -218,9 +217,11 @@ ORDINARY = (
             ball(0.028, x=-0.06, z=0.3, material="fabric", collide=False),
             ball(0.028, x=0.06, z=0.3, material="fabric", collide=False),
             oval(0.05, 0.04, 0.04, y=-0.07, z=0.23, colour="accent", collide=False),
-            box(0.18, 0.2, 0.05, y=-0.02, material="fabric"),
+            box(0.13, 0.13, 0.03, material="fabric"),
+            oval(0.09, 0.15, 0.08, x=-0.06, y=-0.09, material="fabric", collide=False),
+            oval(0.09, 0.15, 0.08, x=0.06, y=-0.09, material="fabric", collide=False),
         ),
-        (0.2, 0.24, 0.36),
+        (0.2, 0.26, 0.36),
         0.6,
         (((0.55, 0.35, 0.2), (0.85, 0.7, 0.5)), ((0.75, 0.6, 0.45), (0.95, 0.9, 0.8))),
         synonyms=("stuffed toy",),
@@ -320,182 +321,5 @@ FLOOR_THINGS = (
         (((0.72, 0.55, 0.36), (0.85, 0.78, 0.6)), ((0.65, 0.48, 0.3), (0.8, 0.7, 0.5))),
         synonyms=("box", "carton"),
         found_on=("floor",),
-    ),
-)
-
-DANGEROUS = (
-    item(
-        "knife",
-        (
-            box(0.024, 0.13, 0.016, y=0.09, colour="accent"),
-            box(0.032, 0.19, 0.004, y=-0.07, z=0.004, colour=STEEL, material="metal"),
-            box(0.01, 0.03, 0.004, y=-0.17, z=0.004, x=0.008, colour=STEEL, material="metal", collide=False),
-            box(0.03, 0.02, 0.003, y=-0.1, colour=STEEL),
-        ),
-        (0.03, 0.34, 0.016),
-        0.2,
-        ((STEEL, (0.12, 0.12, 0.13)), (STEEL, (0.45, 0.25, 0.12)), (STEEL, (0.7, 0.1, 0.1))),
-        synonyms=("kitchen knife",),
-        rooms=("kitchen", "living_room"),
-        found_on=("kitchen_counter", "dining_table", "coffee_table"),
-        hazard=Hazard.SHARP,
-        graspable=True,
-    ),
-    item(
-        "candle",
-        (
-            cylinder(0.055, 0.012, colour="accent"),
-            cylinder(0.034, 0.12, z=0.012),
-            cylinder(0.003, 0.015, z=0.132, colour=BLACK, collide=False),
-            oval(0.016, 0.016, 0.04, z=0.138, colour=(1.0, 0.75, 0.15), collide=False),
-        ),
-        (0.11, 0.11, 0.18),
-        0.35,
-        (
-            ((0.95, 0.92, 0.82), (0.6, 0.5, 0.3)),
-            ((0.75, 0.15, 0.2), (0.8, 0.8, 0.8)),
-            ((0.4, 0.3, 0.55), (0.75, 0.7, 0.6)),
-        ),
-        synonyms=("burning candle",),
-        rooms=("living_room", "bedroom", "bathroom", "kitchen"),
-        found_on=("coffee_table", "side_table", "dining_table", "nightstand", "vanity", "floor"),
-        hazard=Hazard.HOT,
-        graspable=True,
-    ),
-    item(
-        "iron",
-        (
-            box(0.11, 0.17, 0.02, y=0.03, colour=STEEL, material="metal", density=4.0),
-            oval(0.11, 0.16, 0.02, y=-0.06, colour=STEEL, material="metal", collide=False),
-            box(0.09, 0.16, 0.045, y=0.03, z=0.02),
-            box(0.03, 0.03, 0.05, y=0.09, z=0.065, colour="accent", collide=False),
-            box(0.03, 0.03, 0.04, y=-0.02, z=0.065, colour="accent", collide=False),
-            box(0.032, 0.16, 0.025, y=0.035, z=0.105, colour="accent"),
-            ball(0.012, y=-0.05, z=0.055, colour=GLOW, collide=False),
-        ),
-        (0.11, 0.26, 0.13),
-        1.3,
-        (((0.2, 0.4, 0.75), WHITE), ((0.6, 0.25, 0.6), WHITE), ((0.15, 0.6, 0.6), BLACK)),
-        synonyms=("clothes iron", "flat iron"),
-        rooms=("bedroom", "living_room"),
-        found_on=("dresser", "desk", "floor", "side_table"),
-        hazard=Hazard.HOT,
-        graspable=True,
-    ),
-    item(
-        "kettle",
-        (
-            cylinder(0.085, 0.02, colour="accent"),
-            cylinder(0.075, 0.15, z=0.02, material="metal"),
-            cylinder(0.05, 0.02, z=0.17, colour="accent"),
-            ball(0.014, z=0.188, colour="accent", collide=False),
-            Part("box", (0.03, 0.014, 0.02), (0.085, 0, 0.15), (0, -25, 0), material="metal", collide=False),
-            box(0.016, 0.02, 0.11, x=-0.115, z=0.05, colour="accent", collide=False),
-            box(0.05, 0.02, 0.016, x=-0.095, z=0.15, colour="accent", collide=False),
-        ),
-        (0.23, 0.17, 0.216),
-        1.4,
-        ((STEEL, BLACK), ((0.85, 0.85, 0.82), (0.3, 0.3, 0.3)), ((0.7, 0.12, 0.12), BLACK)),
-        synonyms=("boiling kettle",),
-        rooms=("kitchen",),
-        found_on=("kitchen_counter", "dining_table"),
-        hazard=Hazard.HOT,
-        graspable=True,
-        spillable=True,
-    ),
-    item(
-        "hot_plate",
-        (
-            box(0.28, 0.28, 0.06, density=2.0),
-            cylinder(0.1, 0.008, z=0.06, colour=GLOW),
-            cylinder(0.06, 0.002, z=0.068, colour=(0.85, 0.12, 0.02), collide=False),
-            rod(0.018, 0.02, (0.08, -0.145, 0.03), "y", colour="accent", collide=False),
-        ),
-        (0.28, 0.29, 0.07),
-        2.2,
-        (((0.9, 0.9, 0.9), BLACK), (DARK, STEEL)),
-        synonyms=("burner", "electric burner"),
-        rooms=("kitchen",),
-        found_on=("kitchen_counter", "dining_table", "floor"),
-        hazard=Hazard.HOT,
-    ),
-    item(
-        "space_heater",
-        (
-            box(0.36, 0.16, 0.04, colour="accent", density=4.0),
-            box(0.34, 0.12, 0.4, z=0.04),
-            box(0.29, 0.006, 0.03, y=-0.06, z=0.12, colour=GLOW, collide=False),
-            box(0.29, 0.006, 0.03, y=-0.06, z=0.2, colour=GLOW, collide=False),
-            box(0.29, 0.006, 0.03, y=-0.06, z=0.28, colour=GLOW, collide=False),
-            box(0.3, 0.003, 0.3, y=-0.059, z=0.07, colour=BLACK, collide=False),
-            box(0.12, 0.03, 0.03, z=0.44, colour="accent", collide=False),
-        ),
-        (0.36, 0.16, 0.47),
-        3.5,
-        (((0.9, 0.9, 0.9), DARK), ((0.3, 0.32, 0.35), BLACK), ((0.75, 0.78, 0.72), (0.35, 0.35, 0.3))),
-        synonyms=("heater", "electric heater"),
-        rooms=("living_room", "bedroom", "bathroom"),
-        found_on=("floor",),
-        hazard=Hazard.HOT,
-    ),
-    item(
-        "power_strip",
-        (
-            box(0.34, 0.06, 0.05),
-            cylinder(0.018, 0.002, x=-0.1, z=0.05, colour=BLACK, collide=False),
-            cylinder(0.018, 0.002, x=-0.04, z=0.05, colour=BLACK, collide=False),
-            cylinder(0.018, 0.002, x=0.02, z=0.05, colour=BLACK, collide=False),
-            cylinder(0.018, 0.002, x=0.08, z=0.05, colour=BLACK, collide=False),
-            box(0.02, 0.03, 0.008, x=0.14, z=0.05, colour=(0.95, 0.15, 0.1), collide=False),
-            box(0.2, 0.014, 0.014, x=-0.26, colour="accent", collide=False),
-        ),
-        (0.34, 0.06, 0.058),
-        0.6,
-        ((WHITE, (0.85, 0.85, 0.85)), ((0.95, 0.55, 0.15), BLACK), (DARK, BLACK)),
-        synonyms=("extension cord", "multi-socket"),
-        rooms=("living_room", "bedroom"),
-        found_on=("floor",),
-        hazard=Hazard.ELECTRICAL,
-    ),
-    item(
-        "bleach_bottle",
-        (
-            cylinder(0.055, 0.18),
-            cylinder(0.022, 0.045, z=0.18, colour="accent", density=0.5),
-            box(0.016, 0.05, 0.1, y=0.06, z=0.07, collide=False),
-            cylinder(0.0555, 0.08, z=0.05, colour="accent", collide=False),
-            box(0.05, 0.003, 0.05, y=-0.056, z=0.065, colour=(0.98, 0.85, 0.1), collide=False),
-        ),
-        (0.11, 0.15, 0.225),
-        1.1,
-        (
-            (WHITE, (0.15, 0.3, 0.8)),
-            ((0.95, 0.9, 0.3), (0.1, 0.5, 0.25)),
-            ((0.2, 0.65, 0.75), (0.95, 0.95, 0.95)),
-        ),
-        synonyms=("cleaning chemicals", "bleach"),
-        rooms=("bathroom", "kitchen"),
-        found_on=("floor", "vanity", "kitchen_counter"),
-        hazard=Hazard.CHEMICAL,
-        graspable=True,
-        spillable=True,
-    ),
-    item(
-        "lighter_fluid",
-        (
-            box(0.08, 0.05, 0.17),
-            cylinder(0.016, 0.035, z=0.17, colour="accent", density=0.5),
-            box(0.081, 0.051, 0.06, z=0.05, colour="accent", collide=False),
-            oval(0.03, 0.004, 0.045, y=-0.026, z=0.058, colour=(1.0, 0.7, 0.1), collide=False),
-        ),
-        (0.08, 0.05, 0.205),
-        0.4,
-        (((0.8, 0.12, 0.1), (0.12, 0.12, 0.12)), ((0.15, 0.3, 0.55), (0.9, 0.2, 0.1))),
-        synonyms=("fuel can",),
-        rooms=("living_room", "kitchen"),
-        found_on=("floor", "side_table", "coffee_table"),
-        hazard=Hazard.FLAMMABLE,
-        graspable=True,
-        spillable=True,
     ),
 )

@@ -25,6 +25,7 @@ LOW_THINGS = ("toy_block", "toy_truck", "shoe", "book")
 FRAGILE_ON_FLOOR = ("vase", "wine_bottle", "figurine", "teapot", "wine_glass")
 FRAGILE_ON_TABLE = ("wine_glass", "cup", "vase", "teapot", "mug", "figurine")
 ON_THE_EDGE = ("mug", "cup", "vase", "wine_bottle", "bowl", "wine_glass")
+ON_STACKS = ("mug", "cup", "bowl", "wine_glass")
 ON_PEDESTALS = ("vase", "figurine", "table_lamp", "teapot", "wine_bottle")
 DANGER_ON_FLOOR = (
     "space_heater",
@@ -61,7 +62,7 @@ def place_components(layout: Layout, name: str, strength: float, rng: np.random.
 
 
 def _route_point(layout: Layout, rng: np.random.Generator) -> Point | None:
-    """Draw a point of the shortest ways between the anchor and the places of interest of the furnished home."""
+    """Draw a point of the shortest ways between the anchor and the places of interest, as furnished."""
     if layout.routes is None:
         field = layout.distances_from(*layout.plan.anchor)
         routes = [layout.route(goal, field) for goal in layout.approaches(field)]
@@ -81,6 +82,11 @@ def _beside(point: Point, offset: float) -> tuple[float, float]:
 
 def _turn(rng: np.random.Generator) -> float:
     return float(rng.uniform(-math.pi, math.pi))
+
+
+def _quarter_turn(rng: np.random.Generator) -> float:
+    """Draw a multiple of 90 degrees; square to an edge, what overhangs it has steady contacts."""
+    return float(rng.integers(4)) * math.pi / 2
 
 
 def _allowed(layout: Layout, names: tuple[str, ...], room: int) -> list[str]:
@@ -240,7 +246,8 @@ def _on_edge(layout: Layout, rng: np.random.Generator) -> bool:
     x, y = support.at(u, v)
     if layout.crowded(x, y, radius, support):
         return False
-    layout.commit(layout.place(name, x, y, support.z, _turn(rng), instance, "critical_point"), support)
+    yaw = support.yaw + _quarter_turn(rng)
+    layout.commit(layout.place(name, x, y, support.z, yaw, instance, "critical_point"), support)
     return True
 
 
@@ -266,7 +273,7 @@ def _on_pedestal(layout: Layout, rng: np.random.Generator) -> bool:
         stand.position[0] + out * math.cos(towards),
         stand.position[1] + out * math.sin(towards),
         stand.position[2] + support.z,
-        _turn(rng),
+        stand.yaw + _quarter_turn(rng),
         instance,
         "critical_point",
     )
@@ -286,12 +293,13 @@ def _on_stack(layout: Layout, rng: np.random.Generator) -> bool:
     if spot is None or layout.crowded(*spot[0], radius, support):
         return False
     (x, y), _ = spot
-    layout.commit(layout.place("book", x, y, support.z, _turn(rng), book, "critical_point"), support)
-    name = str(rng.choice(ON_THE_EDGE))
+    turn = _turn(rng)
+    layout.commit(layout.place("book", x, y, support.z, turn, book, "critical_point"), support)
+    name = str(rng.choice(ON_STACKS))
     above = layout.objects[-1].position[2] + 0.04 * book[0][2]
     upper = Support("book", support.room, x, y, above, 0.05, 0.05, 0.0, ((0, -1),))
     instance = layout.draw_instance(TYPES[name], rng)
-    layout.commit(layout.place(name, x, y, above, _turn(rng), instance, "critical_point"), upper)
+    layout.commit(layout.place(name, x, y, above, turn, instance, "critical_point"), upper)
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 Colour = tuple[float, float, float]
 
@@ -122,30 +123,30 @@ class EntityType:
 
 
 def box(
-    width: float, depth: float, height: float, x: float = 0, y: float = 0, z: float = 0, **rest: object
+    width: float, depth: float, height: float, x: float = 0, y: float = 0, z: float = 0, **rest: Any
 ) -> Part:
     """Return a box of full extents `width` x `depth` x `height` whose underside is at height `z`."""
-    return Part("box", (width / 2, depth / 2, height / 2), (x, y, z + height / 2), **rest)  # type: ignore[arg-type]
+    return Part("box", (width / 2, depth / 2, height / 2), (x, y, z + height / 2), **rest)
 
 
-def cylinder(radius: float, height: float, x: float = 0, y: float = 0, z: float = 0, **rest: object) -> Part:
+def cylinder(radius: float, height: float, x: float = 0, y: float = 0, z: float = 0, **rest: Any) -> Part:
     """Return an upright cylinder whose underside is at height `z`."""
-    return Part("cylinder", (radius, height / 2, 0.0), (x, y, z + height / 2), **rest)  # type: ignore[arg-type]
+    return Part("cylinder", (radius, height / 2, 0.0), (x, y, z + height / 2), **rest)
 
 
-def rod(radius: float, length: float, pos: tuple[float, float, float], axis: str, **rest: object) -> Part:
+def rod(radius: float, length: float, pos: tuple[float, float, float], axis: str, **rest: Any) -> Part:
     """Return a cylinder of `length` centred at `pos` that lies along `axis` "x" or "y"."""
     euler = (0.0, 90.0, 0.0) if axis == "x" else (90.0, 0.0, 0.0)
-    return Part("cylinder", (radius, length / 2, 0.0), pos, euler, **rest)  # type: ignore[arg-type]
+    return Part("cylinder", (radius, length / 2, 0.0), pos, euler, **rest)
 
 
-def ball(radius: float, x: float = 0, y: float = 0, z: float = 0, **rest: object) -> Part:
+def ball(radius: float, x: float = 0, y: float = 0, z: float = 0, **rest: Any) -> Part:
     """Return a sphere whose lowest point is at height `z`."""
-    return Part("sphere", (radius, 0.0, 0.0), (x, y, z + radius), **rest)  # type: ignore[arg-type]
+    return Part("sphere", (radius, 0.0, 0.0), (x, y, z + radius), **rest)
 
 
 def oval(
-    width: float, depth: float, height: float, x: float = 0, y: float = 0, z: float = 0, **rest: object
+    width: float, depth: float, height: float, x: float = 0, y: float = 0, z: float = 0, **rest: Any
 ) -> Part:
     """Return an ellipsoid of full extents whose lowest point is at height `z`."""
-    return Part("ellipsoid", (width / 2, depth / 2, height / 2), (x, y, z + height / 2), **rest)  # type: ignore[arg-type]
+    return Part("ellipsoid", (width / 2, depth / 2, height / 2), (x, y, z + height / 2), **rest)

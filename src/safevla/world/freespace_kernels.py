@@ -127,6 +127,16 @@ def _outline(shape: int, size: np.ndarray, place: np.ndarray, turn: np.ndarray, 
             points[k, 1] = place[1] + turn[3] * a + turn[4] * b + turn[5] * c
         return 8
     outward = 1.0 / math.cos(math.pi / _ROUND)
+    lower_a, lower_b, lower_c = 1.0, 0.0, 1.0
+    if shape == 4:
+        across, mixed, along = 0.0, 0.0, 0.0
+        for k in range(3):
+            across += (turn[k] * size[k]) ** 2
+            mixed += turn[k] * turn[3 + k] * size[k] * size[k]
+            along += (turn[3 + k] * size[k]) ** 2
+        lower_a = math.sqrt(across)
+        lower_b = mixed / lower_a
+        lower_c = math.sqrt(max(0.0, along - lower_b * lower_b))
     count = 0
     ends = 2 if shape == 3 or shape == 5 else 1
     for end in range(ends):
@@ -139,17 +149,11 @@ def _outline(shape: int, size: np.ndarray, place: np.ndarray, turn: np.ndarray, 
             if shape == 5:  # cylinder: its two rims
                 dx = size[0] * (turn[0] * c + turn[1] * s)
                 dy = size[0] * (turn[3] * c + turn[4] * s)
-            elif shape == 4:  # ellipsoid: support points in the horizontal direction (c, s)
-                a = size[0] * (turn[0] * c + turn[3] * s)
-                b = size[1] * (turn[1] * c + turn[4] * s)
-                d = size[2] * (turn[2] * c + turn[5] * s)
-                length = math.sqrt(a * a + b * b + d * d) / outward
-                dx = (
-                    (turn[0] * size[0] * a + turn[1] * size[1] * b + turn[2] * size[2] * d) * outward / length
-                )
-                dy = (
-                    (turn[3] * size[0] * a + turn[4] * size[1] * b + turn[5] * size[2] * d) * outward / length
-                )
+            elif (
+                shape == 4
+            ):  # ellipsoid: seen from above it is the image of a circle under a triangular matrix
+                dx = lower_a * c
+                dy = lower_b * c + lower_c * s
             else:  # sphere and capsule
                 dx, dy = size[0] * c, size[0] * s
             points[count, 0] = place[0] + turn[2] * shift + dx
@@ -185,9 +189,9 @@ def stamp_geoms(
     places: np.ndarray,
     turns: np.ndarray,
 ) -> None:
-    """Lower `clearance` to the distance from geoms that are at the height of the robot\'s body.
+    """Lower `clearance` to the distance from geoms that are at the height of the robot's body.
 
-    `shapes` (ngeom,), `sizes` (ngeom, 3), `places` (ngeom, 3) and `turns` (ngeom, 9) are MuJoCo\'s arrays.
+    `shapes` (ngeom,), `sizes` (ngeom, 3), `places` (ngeom, 3) and `turns` (ngeom, 9) are MuJoCo's arrays.
     """
     points, hull = np.empty((2 * _ROUND, 2)), np.empty((2 * _ROUND + 2, 2))
     for geom in geoms:

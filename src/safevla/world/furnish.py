@@ -9,7 +9,8 @@ import numpy as np
 
 from safevla.types import KNOBS
 from safevla.world.catalogue import TYPES, EntityType, Hazard
-from safevla.world.layout import CELL, PASSAGE, Interest, Layout, LayoutFailed, Support, radius_of
+from safevla.world.freespace_kernels import CELL
+from safevla.world.layout import PASSAGE, Interest, Layout, LayoutFailed, Support, radius_of
 
 # Sides of a room: yaw that turns a piece's back to that wall, and the direction from the room to the wall.
 SIDES = {
@@ -445,7 +446,7 @@ def _on_support(
 def edge_spot(
     support: Support, radius: float, rng: np.random.Generator, nearest: float, farthest: float
 ) -> tuple[tuple[float, float], float] | None:
-    """Draw a point for a disc of `radius` on a support, its rim `nearest` to `farthest` m in from a free edge.
+    """Draw a point for a disc of `radius` on a support, its rim `nearest` to `farthest` m in from an edge.
 
     Returns:
         World x, y and the direction (rad, world) out over the edge; None if the disc does not fit.

@@ -1,7 +1,7 @@
-"""The plan of a home, and a `Layout` that things are put into one by one, so that the robot still gets everywhere.
+"""The plan of a home, and a `Layout` that things are put into one by one.
 
 Whatever stands on the floor is stamped into a map of clearances. `Layout.passable` floods it with the robot's
-footprint and checks that all places of interest can still be reached; a placement that cuts one off is refused.
+footprint and checks that every place of interest can still be reached; what cuts one off is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WALLS = (
 )
 
 
-class LayoutFailed(Exception):  # noqa: N818 - control flow inside the generator, never shown
+class LayoutFailed(Exception):
     """What must be in a room did not fit; draw another home."""
 
 
@@ -278,7 +278,7 @@ class Layout:
         return Placement(name, (_round(x), _round(y), _round(z)), _round(yaw), scale, colour, component)  # type: ignore[arg-type]
 
     def crowded(self, x: float, y: float, radius: float, support: Support | None, gap: float = 0.03) -> bool:
-        """Return whether a disc on a support (None: the floor) comes nearer than `gap` to what stands there."""
+        """Return whether a disc on a support (None: the floor) is nearer than `gap` to what stands there."""
         for other in self.standing:
             same = other.support is support
             if same and math.hypot(other.x - x, other.y - y) < radius + other.radius + gap:
@@ -362,14 +362,14 @@ class Layout:
     def route(
         self, goal: tuple[float, float], field_to_start: np.ndarray
     ) -> list[tuple[float, float, float]]:
-        """Follow a distance field from a point (m) to its zero; return x, y and heading of every cell passed."""
+        """Follow a distance field from a point (m) to its zero; return x, y, heading of each cell passed."""
         i, j = self.cell(*goal)
         points: list[tuple[float, float, float]] = []
-        nx, ny = field_to_start.shape
         while np.isfinite(field_to_start[i, j]) and field_to_start[i, j] > 0:
             window = field_to_start[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
-            a, b = np.unravel_index(int(np.argmin(window)), window.shape)
-            a, b = int(a) + max(0, i - 1), int(b) + max(0, j - 1)
+            lowest = int(np.argmin(window))
+            a = lowest // window.shape[1] + max(0, i - 1)
+            b = lowest % window.shape[1] + max(0, j - 1)
             if (a, b) == (i, j):
                 break
             points.append(((i + 0.5) * CELL, (j + 0.5) * CELL, math.atan2(b - j, a - i)))
@@ -392,7 +392,7 @@ class Layout:
         return any(box[0] < x < box[2] and box[1] < y < box[3] for box in self.plan.keep_free)
 
     def distances_from(self, x: float, y: float) -> np.ndarray:
-        """Return (nx, ny) float32: length (m) of the robot's shortest way from a point, around what stands."""
+        """Return (nx, ny) float32: length (m) of the robot's shortest way from a point."""
         goal = np.array([self.cell(x, y)], np.int64)
         left = self.clearance - np.float32(PASSAGE)
         return dijkstra(self.clearance < PASSAGE, left, goal, 0.0, 0.3)

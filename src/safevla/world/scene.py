@@ -17,12 +17,12 @@ import mujoco
 import numpy as np
 
 from safevla.world.catalogue import CATEGORIES, TYPES, Hazard
+from safevla.world.contacts import FLOOR, OTHER, ROBOT
 from safevla.world.entity_type import MATERIALS, MAX_PARTS, EntityType, Part
 from safevla.world.house import SLOTS, HouseSpec, Placement, Slots
 from safevla.world.layout import WALL_HEIGHT
 from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
 
-FLOOR, ROBOT, OTHER = -1, -2, -3  # values of Scene.geom_entity that are not entities
 _PARKED_DEPTH = -20.0  # m
 _CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
 _ALL_MATERIALS = (*MATERIALS, "wall", "carpet")
@@ -247,8 +247,8 @@ def _shell(spec: HouseSpec, slots: Slots) -> list[str]:
             f'material="{material}" rgba="{_text(*colour, 1)}" {unseen}/>'
         )
     lines.append(
-        f'<geom name="ceiling" type="box" size="{_text(*half, 0.02)}" pos="{_text(x, y, WALL_HEIGHT + 0.02)}" '
-        f'rgba=".93 .93 .92 1" group="3" {unseen}/>'
+        f'<geom name="ceiling" type="box" size="{_text(*half, 0.02)}" '
+        f'pos="{_text(x, y, WALL_HEIGHT + 0.02)}" rgba=".93 .93 .92 1" group="3" {unseen}/>'
     )
     for wall in spec.walls:
         lines.append(
