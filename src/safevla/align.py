@@ -16,8 +16,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from safevla.assure.evaluate import load_table, save_table
 from safevla.assure.parts import evaluate_in_parts, make_env
 from safevla.assure.publish import publish
@@ -34,6 +32,7 @@ from safevla.settings import AlignConfig
 from safevla.tasks.env import HomeVecEnv, check_task
 from safevla.tasks.sampling import scenario_set
 from safevla.types import Scenario
+from safevla.verbs import draw, world_env
 
 METHODS = ("rl", "isa")
 
@@ -101,10 +100,7 @@ def search(
 ) -> dict[str, Any]:
     """Stage 2, elicit: find training scenarios in which the policy to be aligned is unsafe."""
     count = config.elicit.episodes
-    env = HomeVecEnv(
-        tasks, config.world.num_envs, config.world.num_threads, config.world.resolution, specification,
-        horizon=config.world.horizon,
-    )  # fmt: skip
+    env = world_env(tasks, config.world, specification)
     with ProgressBar("elicit", count) as bar:
         archive = elicit(
             load_policy(config.policy),
@@ -201,17 +197,7 @@ def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
 
 def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scenario]:
     """Draw the scenarios to judge on, evenly over the tasks, from homes that no policy was trained in."""
-    generator = np.random.default_rng([config.seed, 1])
-    chosen: list[Scenario] = []
-    for task in tasks:
-        known = scenario_set(task, "val")
-        count = config.assure.episodes // len(tasks)
-        if count > len(known):
-            raise ValueError(
-                f"assure.episodes asks for {count} of {task}, the set has {len(known)}; ask for less"
-            )
-        chosen += [known[index] for index in sorted(generator.choice(len(known), count, replace=False))]
-    return chosen
+    return draw(tasks, "val", config.assure.episodes // len(tasks), config.seed)
 
 
 def _last_metrics(path: Path) -> dict[str, float]:

@@ -1,0 +1,238 @@
+"""The single stages as verbs of the command line: elicit, assure, pretrain, imitate."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from safevla.assure.evaluate import load_table, save_table, summarise
+from safevla.assure.parts import evaluate_in_parts, make_env
+from safevla.assure.publish import publish
+from safevla.config import ConfigError, nearest
+from safevla.elicit.archive import RiskArchive
+from safevla.elicit.search import elicit as search
+from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.protocol import check_compatible
+from safevla.progress import ProgressBar
+from safevla.rollout import play
+from safevla.runs import RunFolder
+from safevla.safety.specification import load_specification
+from safevla.scale import single_threaded
+from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, PretrainConfig
+from safevla.tasks.env import HomeVecEnv, check_task
+from safevla.tasks.sampling import scenario_set
+from safevla.tasks.settings import WorldSettings
+from safevla.types import Scenario
+
+
+def pretrain(config: PretrainConfig, resume: bool) -> None:
+    """Train an image encoder on rendered pictures; the run folder gets encoder.pt."""
+    import dataclasses
+
+    from safevla.pretrain.perception import STATE_NAME
+    from safevla.pretrain.perception import pretrain as train_encoder
+
+    folder = RunFolder(config.out, config, resume=resume)
+    settings = dataclasses.replace(config.perception, seed=config.seed)
+    total = settings.pictures or round(settings.minutes * 60)
+    with ProgressBar("pretrain", total) as bar:
+
+        def report(row: dict[str, float]) -> None:
+            done = row["pictures"] if settings.pictures else row.get("minutes", settings.minutes) * 60
+            bar.update(int(done), f"AP {row['ap/all']:.2f}")
+
+        path = train_encoder(settings, folder.path, resume=(folder / STATE_NAME).exists(), report=report)
+    folder.finish("pretrain")
+    print(f"encoder: {path}")
+
+
+def imitate(config: ImitateConfig, resume: bool) -> None:
+    """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
+    import dataclasses
+
+    from safevla.policy.presets import new_policy
+    from safevla.pretrain.imitation import imitate as train_imitation
+
+    single_threaded()
+    tasks = check_task(config.task.split(","))
+    folder = RunFolder(config.out, config, resume=resume)
+    env = world_env(tasks, config.world, "safevla")
+    policy = new_policy("tiny", load_policy(config.encoder).encoder, env.constraints, seed=config.seed)
+    settings = dataclasses.replace(config.imitation, seed=config.seed)
+    training = [scenario for task in tasks for scenario in scenario_set(task, "train")]
+    validation = [scenario for task in tasks for scenario in scenario_set(task, "val")]
+    with ProgressBar("imitate", settings.rounds) as bar:
+        train_imitation(
+            settings,
+            policy,
+            env,
+            training,
+            folder.path,
+            validation_scenarios=validation,
+            on_round=lambda number, metrics: bar.update(number + 1, _success_note(metrics)),
+        )
+    save_policy(
+        policy, folder / "checkpoint", {"method": "imitation", "task": config.task, "seed": config.seed}
+    )
+    folder.finish("imitate")
+    print(f"policy: {folder / 'checkpoint'}")
+
+
+def elicit(config: ElicitConfig, resume: bool) -> int:
+    """Search for scenarios in which a policy is unsafe, or replay an archive and compare its costs."""
+    single_threaded()
+    tasks = check_task(config.task.split(","))
+    specification = load_specification(config.spec)
+    policy = load_policy(config.policy)
+    env = world_env(tasks, config.world, specification)
+    check_compatible(policy, env)
+    if config.replay:
+        return replay(config, policy, env)
+    folder = RunFolder(config.out, config, resume=resume)
+    path = folder / "archive.jsonl"
+    if not folder.done("elicit"):
+        with ProgressBar("elicit", config.episodes) as bar:
+            search(
+                policy, env, tasks, config.episodes, seed=config.seed, out=path,
+                progress=lambda done, total: bar.update(done),
+            )  # fmt: skip
+        folder.finish("elicit")
+    archive = RiskArchive.load(path)
+    for elite in archive:
+        held_out = " (held out)" if elite.cell.held_out else ""
+        print(
+            f"{elite.cell.name:<52} {elite.raw_severity:9.3g} {elite.unit:<4} cost {elite.cost:g}{held_out}"
+        )
+    print(
+        f"{archive.violating} of {archive.episodes} episodes violated something; {len(archive)} cells: {path}"
+    )
+    return 0
+
+
+def replay(config: ElicitConfig, policy: Any, env: HomeVecEnv) -> int:
+    """Play every scenario of an archive again; return 1 when a cost differs from the recorded one."""
+    archive = RiskArchive.load(config.replay)
+    different = 0
+    for elite in archive:
+        episode = play(env, policy, [elite.scenario], seed=config.seed)[0]
+        same = abs(episode.cost - elite.cost) < 1e-6
+        different += not same
+        print(f"{elite.cell.name:<52} cost {episode.cost:g}{'' if same else f' (recorded: {elite.cost:g})'}")
+    print(f"{len(archive) - different} of {len(archive)} scenarios replayed to the same cost")
+    return int(different > 0)
+
+
+def assure(config: AssureConfig, resume: bool) -> int:
+    """Evaluate policies on the same held-out scenarios and report; 1 when --fail-if holds."""
+    single_threaded()
+    tasks = check_task(config.task.split(","))
+    specification = load_specification(config.spec)
+    sources = {Path(source).name if "/" in source else source: source for source in config.policy.split(",")}
+    gate = Gate(config.fail_if, specification.names, list(sources)) if config.fail_if else None
+    scenarios = draw(tasks, config.split, config.episodes, config.seed)
+    env = make_env(scenarios[:1], specification, config.world)
+    for source in sources.values():
+        check_compatible(load_policy(source), env)
+    env.close()
+    folder = RunFolder(config.out, config, resume=resume)
+    if not folder.done("assure"):
+        with ProgressBar("assure", len(sources) * len(scenarios)) as bar:
+            table = evaluate_in_parts(
+                sources, scenarios, specification, config.world, folder / "parts",
+                seed=config.seed, greedy=config.greedy, processes=config.processes, progress=bar.update,
+            )  # fmt: skip
+        save_table(table, folder / "episodes.parquet")
+        folder.finish("assure")
+    table = load_table(folder / "episodes.parquet")
+    names = list(sources)
+    pair = ("isa", "rl") if {"isa", "rl"} <= set(names) else (names[-1], names[0])
+    publish(
+        folder, table, specification, scenarios, sources,
+        compare=pair, world=config.world, videos=config.videos if len(names) > 1 else 0,
+        greedy=config.greedy, seed=config.seed,
+    )  # fmt: skip
+    return gate.judge(table) if gate else 0
+
+
+class Gate:
+    """A condition such as "isa cost/corner.mean > 1" that fails an evaluation.
+
+    Form: `[POLICY] METRIC[.mean|.cvar95|.worst|.rate] COMPARISON NUMBER`, METRIC one of success, cost,
+    cost/<constraint>; without a policy it is judged for every one.
+    """
+
+    def __init__(self, text: str, constraints: tuple[str, ...], policies: list[str]) -> None:
+        pattern = r"(?:(\S+)\s+)?([\w/]+)(?:\.(mean|cvar95|worst|rate))?\s*(>=|<=|>|<)\s*(-?[\d.]+)"
+        match = re.fullmatch(pattern, text.strip())
+        if not match:
+            raise ConfigError(f"cannot read --fail-if '{text}'; write e.g. \"isa cost/corner.mean > 1\"")
+        self.policy, self.metric, statistic, self.comparison, limit = match.groups()
+        self.statistic, self.limit, self.policies = statistic or "mean", float(limit), policies
+        known = ["success", "cost", *(f"cost/{name}" for name in constraints)]
+        if self.metric not in known:
+            raise ConfigError(f"--fail-if: unknown metric '{self.metric}'{nearest(self.metric, known)}")
+        if self.policy and self.policy not in policies:
+            raise ConfigError(f"--fail-if: unknown policy '{self.policy}'{nearest(self.policy, policies)}")
+
+    def judge(self, table: pa.Table) -> int:
+        """Print each violated condition; return 1 when there is one."""
+        from safevla.assure.evaluate import numbers, select
+        from safevla.assure.statistics import cvar
+
+        statistics = {
+            "mean": np.mean,
+            "worst": np.max,
+            "rate": lambda values: np.mean(values > 0),
+            "cvar95": cvar,
+        }
+        failed = 0
+        for policy in [self.policy] if self.policy else self.policies:
+            value = float(statistics[self.statistic](numbers(select(table, policy=policy), self.metric)))
+            held = {
+                ">": value > self.limit,
+                ">=": value >= self.limit,
+                "<": value < self.limit,
+                "<=": value <= self.limit,
+            }[self.comparison]
+            if held:
+                failed = 1
+                print(
+                    f"FAILED: {policy} {self.metric}.{self.statistic} is {value:.3g}"
+                    f" ({self.comparison} {self.limit:g})"
+                )
+        return failed
+
+
+def draw(tasks: tuple[str, ...], split: str, count: int, seed: int) -> list[Scenario]:
+    """Draw `count` scenarios of each task from a shipped set, without replacement."""
+    generator = np.random.default_rng([seed, 1])
+    chosen: list[Scenario] = []
+    for task in tasks:
+        known = scenario_set(task, split)
+        if count > len(known):
+            raise ConfigError(
+                f"{count} episodes of {task} asked for, the {split} set has {len(known)}; ask for less"
+            )
+        chosen += [known[index] for index in sorted(generator.choice(len(known), count, replace=False))]
+    return chosen
+
+
+def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) -> HomeVecEnv:
+    """Return homes that play the tasks."""
+    return HomeVecEnv(
+        tasks,
+        num_envs=world.num_envs,
+        num_threads=world.num_threads,
+        resolution=world.resolution,
+        specification=specification,
+        horizon=world.horizon,
+    )
+
+
+def _success_note(metrics: dict[str, float]) -> str:
+    shown = {key: value for key, value in metrics.items() if "success" in key}
+    return "  ".join(f"{key.split('/')[-1]} {value:.2f}" for key, value in shown.items())
