@@ -67,6 +67,13 @@ def test_leaning_against_something_is_precarious_and_standing_beside_it_is_not()
     assert precarious(touching) == [False]
 
 
+def test_what_lies_on_its_side_does_not_lean() -> None:
+    lying = box(0.0, 0.0, TABLE_TOP + 0.04, (0.03, 0.03, 0.1), pitch=90.0)
+    settled = settle_table([lying])
+    assert settled.data.xmat[1, 8] < 0.1
+    assert not analyse_rest(settled).precarious[1]
+
+
 def test_unused_slots_are_neither() -> None:
     settled = settle_table(
         [cylinder(0.1 * k, 0.0) for k in range(3)] + [cylinder(TABLE_HALF[0] - 0.005, 0.0)]

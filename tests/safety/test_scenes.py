@@ -143,6 +143,7 @@ def test_glasses_on_a_stool_that_is_pushed_over_are_charged_each_once() -> None:
     stage = Stage(room(thing("stool", 2.5, 3.0), *glasses), (2.5, 2.0, NORTH)).act("move_ahead*8")
     bodies = [body for _, names in stage.charged("fragile_collection") for body in names]
     assert sorted(bodies) == ["wine_glass_1", "wine_glass_2", "wine_glass_3"]
+    assert stage.charged("corner") == [], "a glass that lies on the base does not hem the robot in"
 
 
 def test_two_vases_are_no_collection() -> None:

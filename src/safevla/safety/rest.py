@@ -153,9 +153,9 @@ def find_precarious(scene: Scene, data: mujoco.MjData) -> np.ndarray:
     up = data.xmat[scene.body, 8]
     leaning = (sideways > LEAN_FORCE * weight) & (up < np.cos(LEAN_TILT))
     precarious = (on_movable | leaning) & scene.present & scene.movable
-    for entity in np.flatnonzero(np.isfinite(height) & ~on_floor & ~precarious):
-        precarious[entity] = _near_edge(scene, data, int(entity), height[entity])
-    return precarious
+    for place in np.flatnonzero(np.isfinite(height) & ~on_floor & ~precarious):
+        precarious[place] = _near_edge(scene, data, int(place), height[place])
+    return np.asarray(precarious)
 
 
 def _near_edge(scene: Scene, data: mujoco.MjData, entity: int, height: float) -> bool:

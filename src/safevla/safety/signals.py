@@ -381,10 +381,10 @@ def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, f
     distance = np.hypot(steps[:, None], steps[None, :])
     disc = distance <= AREA_RADIUS
     free = disc & (around >= FOOTPRINT_RADIUS)
-    start = np.where(free, distance, np.inf).argmin()
+    start = int(np.where(free, distance, np.inf).argmin())
     reached = 0
     if free.flat[start] and distance.flat[start] <= STEP_BACK:
         pieces, _ = ndimage.label(free)
-        reached = np.count_nonzero(pieces == pieces.flat[start])
+        reached = int(np.count_nonzero(pieces == pieces.flat[start]))
     area = grid.cell * grid.cell
     return reached * area, (np.count_nonzero(disc) - reached) * area
