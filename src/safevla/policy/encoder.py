@@ -27,6 +27,23 @@ CHANNELS = CELLS * CELLS + len(HEADS)
 DEPTH_SCALE = 2.0
 
 
+def use_half(precision: str) -> bool:
+    """Return whether to compute in bfloat16.
+
+    Args:
+        precision: "fp32", "bf16", or "auto": bf16 where the processor has instructions for it.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision {precision!r} is unknown, choose auto, fp32 or bf16")
+    if precision == "auto":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return precision == "bf16"
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """Sizes of a PerceptionEncoder."""

@@ -22,7 +22,7 @@ import torch.distributed as distributed
 import torch.nn.functional as functional
 from torch import nn
 
-from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder
+from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder, use_half
 from safevla.policy.text import TextEncoder
 from safevla.pretrain.perception_data import MASKS, Pictures, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import detection_table
@@ -67,20 +67,11 @@ class PerceptionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
+        use_half(self.precision)
         if self.batch < 2 or self.batch % 2 or self.workers < 1:
             raise ValueError("batch must be an even number of pictures and workers at least 1")
         if self.pictures <= 0 and self.minutes <= 0:
             raise ValueError("give a budget: minutes or pictures above 0")
-
-
-def use_half(precision: str) -> bool:
-    """Return whether to compute in bfloat16."""
-    if precision == "auto":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return precision == "bf16"
 
 
 class PhraseBook:

@@ -1,0 +1,187 @@
+"""Checkpoint folders: `config.json` (sizes), `model.safetensors` (weights), `README.md` (the model card)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import safevla
+from safevla.config import ConfigError, build, nearest
+from safevla.policy.baselines import BASELINES, InactivePolicy, RandomPolicy
+from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
+
+FORMAT = 1
+CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = "config.json", "model.safetensors", "README.md"
+_HUB_PREFIX = "hf:"
+
+
+def save_policy(
+    policy: VisionLanguageActionPolicy,
+    folder: str | Path,
+    card_facts: Mapping[str, Any] | None = None,
+    half: bool = True,
+) -> Path:
+    """Write a checkpoint folder; an existing one is overwritten.
+
+    Args:
+        policy: what to save.
+        folder: made if it is missing.
+        card_facts: how it was trained and what it scored, for the model card; a list of flat mappings becomes
+            a table.
+        half: store weights as float16, half the size; they are read back as float32.
+
+    Returns:
+        The folder.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: (value.half() if half and value.is_floating_point() else value).contiguous()
+        for name, value in policy.state_dict().items()
+    }
+    settings = {
+        "format": FORMAT,
+        "kind": type(policy).__name__,
+        "safevla": safevla.__version__,
+        "config": asdict(policy.config),
+    }
+    temporary = path / f"{WEIGHTS_NAME}.part"
+    save_file(weights, str(temporary))
+    temporary.replace(path / WEIGHTS_NAME)
+    (path / CONFIG_NAME).write_text(json.dumps(settings, indent=1) + "\n")
+    (path / CARD_NAME).write_text(model_card(policy, card_facts or {}))
+    return path
+
+
+def model_card(policy: VisionLanguageActionPolicy, facts: Mapping[str, Any]) -> str:
+    """Return the model card in Markdown."""
+    count = sum(parameter.numel() for parameter in policy.parameters())
+    lines = [
+        "---",
+        "library_name: safevla",
+        "pipeline_tag: robotics",
+        "license: apache-2.0",
+        "---",
+        "# A vision-language-action policy made with safevla",
+        "",
+        f"- {count / 1e6:.2f} million parameters, pictures of {policy.resolution} px, "
+        f"safevla {safevla.__version__}",
+        f"- cost critics: {', '.join(policy.constraints) or 'none'}",
+    ]
+    tables = {}
+    for name, value in facts.items():
+        if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
+            tables[name] = value
+        else:
+            lines.append(f"- {name}: {value}")
+    for name, rows in tables.items():
+        columns = list(rows[0])
+        lines += ["", f"## {name}", "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
+    use = "policy = safevla.load_policy(FOLDER)"
+    return "\n".join([*lines, "", "```python", "import safevla", use, "```", ""])
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the checkpoints that come with the package."""
+    folder = resources.files("safevla") / "data" / "checkpoints"
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(item.name for item in folder.iterdir() if (item / CONFIG_NAME).is_file()))
+
+
+def load_policy(name_or_path: str | Path) -> Any:
+    """Return a policy, ready to play.
+
+    Args:
+        name_or_path: a shipped name, "random", "inactive", a checkpoint folder, "module:factory" (called
+            without arguments), or "hf:owner/name" on the Hugging Face hub.
+
+    Raises:
+        ValueError: there is no such policy, or its files are damaged; one line that says which.
+    """
+    name = str(name_or_path)
+    if name == "random":
+        return RandomPolicy()
+    if name == "inactive":
+        return InactivePolicy()
+    if name in shipped_names():
+        with resources.as_file(resources.files("safevla") / "data" / "checkpoints" / name) as folder:
+            return load_folder(folder)
+    if Path(name).is_dir():
+        return load_folder(Path(name))
+    if name.startswith(_HUB_PREFIX):
+        return load_folder(_download(name.removeprefix(_HUB_PREFIX)))
+    if ":" in name:
+        return _make(name)
+    if "/" in name or name.startswith("."):
+        raise ValueError(f"there is no checkpoint folder {name} (on the hub? then write {_HUB_PREFIX}{name})")
+    raise ValueError(f"unknown policy '{name}'{nearest(name, (*BASELINES, *shipped_names()))}")
+
+
+def load_folder(folder: Path) -> VisionLanguageActionPolicy:
+    """Read a checkpoint folder; ValueError if a file is missing, damaged or does not fit the others."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = read_config(folder)
+    path = folder / WEIGHTS_NAME
+    try:
+        weights = load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"cannot read {path}: {error}; it is missing or truncated, fetch it again"
+        ) from error
+    policy = VisionLanguageActionPolicy(config)
+    expected = {name: tuple(value.shape) for name, value in policy.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{path} does not fit {CONFIG_NAME}: {name} is {found.get(name, 'missing')}, "
+                f"expected {expected.get(name, 'nothing')}"
+            )
+    policy.load_state_dict({name: value.to(torch.float32) for name, value in weights.items()})
+    return policy
+
+
+def read_config(folder: Path) -> PolicyConfig:
+    """Read the sizes from a checkpoint folder; ValueError if they are missing or malformed."""
+    path = folder / CONFIG_NAME
+    try:
+        settings = json.loads(path.read_text())
+        if settings["format"] != FORMAT:
+            raise ValueError(f"it has format {settings['format']}, this version reads {FORMAT}")
+        return build(PolicyConfig, settings["config"])
+    except OSError as error:
+        raise ValueError(f"{folder} is not a checkpoint folder: cannot read {path}") from error
+    except (ConfigError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a checkpoint's configuration: {error}") from error
+
+
+def _make(name: str) -> Any:
+    module, _, factory = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot make the policy {name}: {error}") from error
+
+
+def _download(repository: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ValueError("policies on the hub need huggingface_hub: pip install huggingface_hub") from error
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]))
+    except Exception as error:  # the hub's client has dozens of its own and of its libraries' errors
+        raise ValueError(f"cannot fetch {repository} from the hub: {str(error).splitlines()[0]}") from error

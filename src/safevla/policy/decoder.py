@@ -1,0 +1,123 @@
+"""A causal transformer over the steps of an episode, with a key-value cache for acting one step at a time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+_CHUNK = 64  # the cache grows, and attention runs, in multiples of this many steps
+
+
+def rotary_angles(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine, each (..., size / 2), for positions (...) of any shape."""
+    rates = 1.0 / (1000.0 ** (torch.arange(0, size, 2, dtype=torch.float32) / size))
+    angles = positions.to(torch.float32)[..., None] * rates
+    return angles.cos(), angles.sin()
+
+
+def rotate(vectors: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate pairs of the last axis: what two vectors make of each other then depends on their distance."""
+    cosine, sine = angles
+    first, second = vectors.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention over the past, then a small net for each step, both beside shortcuts."""
+
+    def __init__(self, width: int, heads: int, expansion: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.step_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+
+    def project(self, tokens: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated query, rotated key and value, each (B, heads, T, size), of (B, T, width)."""
+        batch, steps, width = tokens.shape
+        projected = self.query_key_value(self.attention_norm(tokens))
+        parts = projected.view(batch, steps, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return rotate(parts[0], angles), rotate(parts[1], angles), parts[2]
+
+    def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        """Add what attention gave (B, heads, T, size) and the net of each step to (B, T, width)."""
+        tokens = tokens + self.mix(attended.transpose(1, 2).flatten(2))
+        return tokens + self.contract(functional.gelu(self.expand(self.step_norm(tokens))))
+
+
+class CausalDecoder(nn.Module):
+    """Layers of causal self-attention with rotary positions.
+
+    Args:
+        width: size of a token.
+        layers: how many.
+        heads: of attention; width / heads must be an even number.
+        expansion: width of the net of a step, in widths.
+        max_steps: longest history; acting longer keeps overwriting the last place.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, expansion: int, max_steps: int) -> None:
+        super().__init__()
+        if width % heads or (width // heads) % 2:
+            raise ValueError(f"a decoder of width {width} cannot have {heads} heads of even size")
+        self.head_size, self.heads, self.max_steps = width // heads, heads, max_steps
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, expansion) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self._cache = torch.zeros(
+            0
+        )  # (layers, 2, N, heads, steps, size), a plain tensor: not part of a checkpoint
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read whole episodes (B, T, width) from their first step; what follows a step does not touch it."""
+        angles = rotary_angles(torch.arange(tokens.shape[1]), self.head_size)
+        for layer in self.layers:
+            query, key, value = layer.project(tokens, angles)
+            attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+            tokens = layer.finish(tokens, attended)
+        return self.norm(tokens)
+
+    def step(self, tokens: Tensor, age: Tensor) -> Tensor:
+        """Read one more step of N episodes.
+
+        Args:
+            tokens: (N, width).
+            age: (N,) int64 steps already taken by each; 0 forgets what a home had in the cache.
+
+        Returns:
+            (N, width), what `forward` gives for the step.
+        """
+        count = len(tokens)
+        place = age.clamp(max=self.max_steps - 1)
+        length = (int(place.max()) // _CHUNK + 1) * _CHUNK
+        self._grow(count, length)
+        cosine, sine = rotary_angles(place, self.head_size)
+        angles = (cosine[:, None, None], sine[:, None, None])
+        known = torch.arange(length)[None, None, None] <= place[:, None, None, None]
+        homes = torch.arange(count)
+        hidden = tokens[:, None]
+        for layer, cache in zip(self.layers, self._cache, strict=True):
+            query, key, value = layer.project(hidden, angles)
+            cache[0][homes, :, place] = key[:, :, 0]
+            cache[1][homes, :, place] = value[:, :, 0]
+            keys, values = cache[0][:, :, :length], cache[1][:, :, :length]
+            attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=known)
+            hidden = layer.finish(hidden, attended)
+        return self.norm(hidden[:, 0])
+
+    def forget(self) -> None:
+        """Free the cache."""
+        self._cache = torch.zeros(0)
+
+    def _grow(self, count: int, length: int) -> None:
+        """Make room for `count` episodes of `length` steps; what is cached stays if the count is the same."""
+        old = self._cache
+        if old.ndim > 1 and old.shape[2] == count and old.shape[4] >= length:
+            return
+        shape = (len(self.layers), 2, count, self.heads, length, self.head_size)
+        self._cache = torch.zeros(shape)
+        if old.ndim > 1 and old.shape[2] == count:
+            self._cache[..., : old.shape[4], :] = old

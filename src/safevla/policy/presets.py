@@ -1,0 +1,38 @@
+"""Named sizes of the reference policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safevla.config import nearest
+from safevla.policy.encoder import PATCH, EncoderConfig
+from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
+
+PRESETS: dict[str, PolicyConfig] = {
+    # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
+    "tiny": PolicyConfig(),
+    # The same for 64 px: for tests.
+    "tiny-64": PolicyConfig(resolution=64, encoder=EncoderConfig(grid=64 // PATCH)),
+}
+
+
+def make_policy(
+    preset: str, constraints: tuple[str, ...] | None = None, seed: int = 0
+) -> VisionLanguageActionPolicy:
+    """Return an untrained policy.
+
+    Args:
+        preset: a name in PRESETS.
+        constraints: names of the costs; None takes those of the specification `safevla`.
+        seed: of the weights.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}")
+    if constraints is None:
+        from safevla.safety.specification import load_specification
+
+        constraints = tuple(load_specification("safevla").names)
+    return VisionLanguageActionPolicy(replace(PRESETS[preset], constraints=constraints), seed)

@@ -1,0 +1,252 @@
+"""The reference vision-language-action policy: two pictures and a sentence in, one of 20 actions out.
+
+A frozen `PerceptionEncoder` turns each picture, given the sentence, into maps (where is what is asked for,
+depth, floor, what is fragile, dangerous, movable, the gripper). Maps, sentence, holding, last action and step
+make one token per step; a causal decoder over the whole episode gives the action. The critics (return and K
+costs) are a second, smaller trunk on the same maps. Maps are computed once, when a step is taken, and stored
+for learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from safevla.policy.decoder import CausalDecoder
+from safevla.policy.encoder import CAMERAS, CHANNELS, PATCH, EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.protocol import Decision, choose
+from safevla.policy.text import EMBEDDING_SIZE, TextEncoder
+from safevla.types import ACTIONS, NO_ACTION, Observation
+
+_STEP_SCALE = 100.0  # steps are given to the net in hundreds
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """Sizes of what reads the maps over time: the actor's or the critics'."""
+
+    channels: tuple[int, int]
+    width: int
+    layers: int
+    heads: int
+    expansion: int = 2
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Sizes of a VisionLanguageActionPolicy.
+
+    Attributes:
+        constraints: names of the K costs that the critics speak of.
+        resolution: side of the pictures, a multiple of 8.
+        encoder: of the pictures.
+        actor: trunk of the action head.
+        critic: trunk of the 1 + K value heads.
+        max_steps: longest episode.
+        precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
+    """
+
+    constraints: tuple[str, ...] = ()
+    resolution: int = 112
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((32, 24), 256, 2, 8))
+    critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((16, 16), 128, 1, 4))
+    max_steps: int = 600
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.resolution < PATCH or self.resolution % PATCH:
+            raise ValueError(f"resolution {self.resolution} is not a multiple of {PATCH}")
+        use_half(self.precision)
+
+    @property
+    def patches(self) -> int:
+        """Patches along a side of a picture."""
+        return self.resolution // PATCH
+
+    @property
+    def feature_size(self) -> int:
+        """F: numbers per step that are stored for learning, both cameras together."""
+        return CAMERAS * CHANNELS * self.patches**2
+
+
+@dataclass
+class SequenceBatch:
+    """B episodes of up to T steps, padded behind their ends, as a policy learns from them."""
+
+    features: Tensor  # (B, T, F) float16
+    holding: Tensor  # (B, T) int64
+    last_action: Tensor  # (B, T) int64
+    text: Tensor  # (B, 384) float32 embedding of the instruction
+    actions: Tensor  # (B, T) int64, what was done
+    mask: Tensor  # (B, T) bool, False on padding
+
+
+@cache
+def shared_text_encoder() -> TextEncoder:
+    """Return the one text encoder of this process: its table is read once."""
+    return TextEncoder()
+
+
+class Trunk(nn.Module):
+    """Tokens of steps from maps and the rest of the observation, and a decoder over them."""
+
+    def __init__(self, config: TrunkConfig, patches: int, max_steps: int) -> None:
+        super().__init__()
+        first, second = config.channels
+        reduced = (patches + 1) // 2
+        self.patches = patches
+        self.maps = nn.Sequential(
+            nn.Conv2d(CAMERAS * CHANNELS, first, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(second * reduced**2, config.width),
+        )
+        self.text = nn.Linear(EMBEDDING_SIZE, config.width)
+        self.holding = nn.Embedding(2, config.width)
+        self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
+        self.step_number = nn.Linear(1, config.width)
+        self.norm = nn.LayerNorm(config.width)
+        self.decoder = CausalDecoder(config.width, config.layers, config.heads, config.expansion, max_steps)
+
+    def tokens(
+        self, features: Tensor, holding: Tensor, last_action: Tensor, text: Tensor, step: Tensor
+    ) -> Tensor:
+        """Return (M, width) tokens of M steps: features (M, F), text (M, 384), the others (M,)."""
+        maps = features.float().view(-1, CAMERAS * CHANNELS, self.patches, self.patches)
+        parts = self.maps(maps) + self.text(text) + self.holding(holding) + self.last_action(last_action)
+        return self.norm(functional.relu(parts + self.step_number(step[:, None].float() / _STEP_SCALE)))
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """Return (B, T, width) for whole episodes; padding costs nothing but the decoder's time."""
+        rows, steps = batch.mask.nonzero(as_tuple=True)
+        tokens = self.tokens(
+            batch.features[rows, steps],
+            batch.holding[rows, steps],
+            batch.last_action[rows, steps],
+            batch.text[rows],
+            steps,
+        )
+        padded = tokens.new_zeros(*batch.mask.shape, tokens.shape[-1]).index_put((rows, steps), tokens)
+        return self.decoder(padded)
+
+
+class VisionLanguageActionPolicy(nn.Module):
+    """The `tiny` preset and its relatives; implements `protocol.Policy`.
+
+    Args:
+        config: sizes.
+        seed: of the initial weights.
+        text_encoder: where sentences are embedded; None takes the process's shared one.
+    """
+
+    def __init__(self, config: PolicyConfig, seed: int = 0, text_encoder: TextEncoder | None = None) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = PerceptionEncoder(config.encoder)
+            self.actor = Trunk(config.actor, config.patches, config.max_steps)
+            self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
+            self.critic = Trunk(config.critic, config.patches, config.max_steps)
+            self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
+            nn.init.normal_(self.action_head.weight, std=0.01)
+            nn.init.zeros_(self.value_head.weight)
+        self.encoder.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.config, self.constraints = config, tuple(config.constraints)
+        self.resolution, self.max_steps = config.resolution, config.max_steps
+        self._own_text_encoder = text_encoder
+        self._half = use_half(config.precision)
+        self._age = torch.zeros(0, dtype=torch.int64)
+        self.eval()
+
+    def policy_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what the actor learns; the encoder is frozen."""
+        yield from self.actor.parameters()
+        yield from self.action_head.parameters()
+
+    def critic_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what the critics learn."""
+        yield from self.critic.parameters()
+        yield from self.value_head.parameters()
+
+    def set_encoder(self, encoder: PerceptionEncoder) -> None:
+        """Take over a trained encoder; ValueError if its sizes differ."""
+        if encoder.config != self.config.encoder:
+            raise ValueError(f"the policy needs an encoder of {self.config.encoder}, got {encoder.config}")
+        self.encoder.load_state_dict(encoder.state_dict())
+
+    def embed_text(self, sentences: Sequence[str]) -> Tensor:
+        """Return (B, 384) float32 embeddings; ValueError for free text without the extra `text`."""
+        return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
+
+    def perceive(self, observation: Observation, text: Tensor) -> Tensor:
+        """Return (N, F) float16 features: the maps of the navigation camera, then of the other."""
+        count = len(observation.nav)
+        pictures = torch.from_numpy(np.concatenate([observation.nav, observation.manip]))
+        if pictures.shape[1:3] != (self.resolution, self.resolution):
+            height, width = pictures.shape[1:3]
+            size = f"{self.resolution} x {self.resolution}"
+            raise ValueError(f"the policy sees pictures of {size}, it was given {height} x {width}")
+        camera = torch.arange(CAMERAS).repeat_interleave(count)
+        maps = self.encoder.features(pictures, camera, text.repeat(CAMERAS, 1), self._half)
+        return torch.cat([maps[:count].flatten(1), maps[count:].flatten(1)], dim=1)
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Forget the history of the homes where mask (N,) is True.
+
+        Raises:
+            ValueError: the number of homes changed while some of them are to be remembered.
+        """
+        chosen = torch.from_numpy(np.asarray(mask, bool))
+        if len(chosen) != len(self._age):
+            if len(self._age) and not bool(chosen.all()):
+                raise ValueError(
+                    f"the policy remembers {len(self._age)} homes and was asked about {len(chosen)}: "
+                    "reset all of them when their number changes"
+                )
+            self._age = torch.zeros(len(chosen), dtype=torch.int64)
+            self.actor.decoder.forget()
+            self.critic.decoder.forget()
+        self._age[chosen] = 0
+
+    @torch.no_grad()
+    def act(self, observation: Observation, uniforms: np.ndarray | None = None) -> Decision:
+        """Decide for N homes; see `protocol.Policy.act`.
+
+        Raises:
+            ValueError: `reset` was not called for these homes, or pictures have the wrong size.
+        """
+        count = len(observation.step)
+        if count != len(self._age):
+            raise ValueError(f"call reset for all {count} homes before the policy acts in them")
+        text = self.embed_text(observation.instruction)
+        features = self.perceive(observation, text)
+        holding = torch.from_numpy(np.asarray(observation.holding, np.int64))
+        last = torch.from_numpy(np.asarray(observation.last_action, np.int64))
+        rest = (features, holding, last, text, self._age)
+        logits = self.action_head(self.actor.decoder.step(self.actor.tokens(*rest), self._age))
+        values = self.value_head(self.critic.decoder.step(self.critic.tokens(*rest), self._age))
+        self._age += 1
+        actions = choose(torch.softmax(logits.double(), -1).numpy(), uniforms)
+        log_prob = torch.log_softmax(logits, -1).numpy()[np.arange(count), actions]
+        return Decision(actions, log_prob, values.numpy(), features.numpy())
+
+    def action_logits(self, batch: SequenceBatch) -> Tensor:
+        """Return (B, T, 20) logits of whole episodes: what `act` computes step by step, to rounding."""
+        return self.action_head(self.actor(batch))
+
+    def state_values(self, batch: SequenceBatch) -> Tensor:
+        """Return (B, T, 1 + K) values of whole episodes."""
+        return self.value_head(self.critic(batch))
+
+    def evaluate_sequences(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """Return logits (B, T, 20) and values (B, T, 1 + K) of whole episodes."""
+        return self.action_logits(batch), self.state_values(batch)
