@@ -15,6 +15,7 @@ import numpy as np
 from safevla.world.catalogue import TYPES
 from safevla.world.freespace_kernels import local_areas
 from safevla.world.furnish import edge_spot
+from safevla.world.house import Placement
 from safevla.world.layout import Layout, Standing, Support, radius_of
 from safevla.world.robot import FOOTPRINT_RADIUS
 
@@ -247,8 +248,9 @@ def _on_edge(layout: Layout, rng: np.random.Generator) -> bool:
     if layout.crowded(x, y, radius, support):
         return False
     yaw = support.yaw + _quarter_turn(rng)
-    layout.commit(layout.place(name, x, y, support.z, yaw, instance, "critical_point"), support)
-    return True
+    return _commit_overhanging(
+        layout, layout.place(name, x, y, support.z, yaw, instance, "critical_point"), support
+    )
 
 
 def _on_pedestal(layout: Layout, rng: np.random.Generator) -> bool:
@@ -277,7 +279,15 @@ def _on_pedestal(layout: Layout, rng: np.random.Generator) -> bool:
         instance,
         "critical_point",
     )
-    layout.commit(placement, support)
+    return _commit_overhanging(layout, placement, support)
+
+
+def _commit_overhanging(layout: Layout, placement: Placement, support: Support) -> bool:
+    """Take something that juts out over an edge into the home, if the robot still gets everywhere."""
+    clearance = layout.stamped(TYPES[placement.type], placement)
+    if not layout.passable(clearance):
+        return False
+    layout.commit(placement, support, clearance)
     return True
 
 
