@@ -110,8 +110,8 @@ def run(arguments: argparse.Namespace, config: ImitationConfig) -> None:
             policy,
             env,
             train,
-            validation,
             arguments.out,
+            validation_scenarios=validation,
             on_round=print_round,
             progress=lambda done, total: bar.update(done, f"of {total} episodes of this round"),
         )

@@ -129,6 +129,8 @@ class ToyPolicy(nn.Module):
             action=action, log_prob=log_prob, values=self.critic(inputs).numpy(), features=features
         )
 
-    def evaluate_sequences(self, batch):
-        inputs = batch.features.float()
-        return self.actor(inputs), self.critic(inputs)
+    def action_logits(self, batch):
+        return self.actor(batch.features.float())
+
+    def state_values(self, batch):
+        return self.critic(batch.features.float())

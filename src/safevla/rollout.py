@@ -97,7 +97,8 @@ def play(
                 played[home] = _Recording(index, scenarios[index], generators[index], tuple(keep))
             mask = _mask(env.num_envs, free)
             observation = env.reset(mask, scenarios[upcoming : upcoming + len(free)])
-            policy.reset(mask)
+            # At the very start all is forgotten: the policy may have played elsewhere, with other homes.
+            policy.reset(mask if upcoming else np.ones_like(mask))
             upcoming += len(free)
         assert observation is not None
         decision = policy.act(observation, None if greedy else _draw(played))
@@ -271,21 +272,18 @@ def take(batch: SequenceBatch, rows: np.ndarray) -> SequenceBatch:
 
 
 @torch.no_grad()
-def evaluate_all(policy: Any, batch: SequenceBatch, size: int) -> tuple[Tensor, Tensor]:
-    """Return logits (B, T, A) and values (B, T, 1 + K) of all episodes, in groups of similar length."""
+def evaluate_all(function: Callable[[SequenceBatch], Tensor], batch: SequenceBatch, size: int) -> Tensor:
+    """Return function(batch) (B, T, ...), computed in groups of `size` episodes of similar length."""
     order = np.argsort(batch.mask.sum(dim=1).numpy(), kind="stable")
-    logits: Tensor | None = None
-    values: Tensor | None = None
+    whole: Tensor | None = None
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        part_logits, part_values = policy.evaluate_sequences(take(batch, rows))
-        if logits is None or values is None:
-            logits = part_logits.new_zeros(*batch.mask.shape, part_logits.shape[-1])
-            values = part_values.new_zeros(*batch.mask.shape, part_values.shape[-1])
-        logits[rows, : part_logits.shape[1]] = part_logits
-        values[rows, : part_values.shape[1]] = part_values
-    assert logits is not None and values is not None
-    return logits, values
+        part = function(take(batch, rows))
+        if whole is None:
+            whole = part.new_zeros(*batch.mask.shape, part.shape[-1])
+        whole[torch.from_numpy(rows), : part.shape[1]] = part
+    assert whole is not None
+    return whole
 
 
 def save_atomically(state: Any, path: Path) -> None:

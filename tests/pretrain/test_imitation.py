@@ -45,8 +45,8 @@ def run(out, config=CONFIG, seed=0):
         ToyPolicy(actions=20, seed=seed),
         ToyEnv(5, horizon=12),
         TRAIN,
-        VALIDATION,
         out,
+        validation_scenarios=VALIDATION,
         expert=ToyExpert,
     )
 
@@ -130,7 +130,7 @@ def test_time_budget_and_bad_input(tmp_path):
     run(tmp_path / "a", replace(CONFIG, time_budget=0.0))
     assert not (tmp_path / "a" / "metrics.jsonl").exists()
     with pytest.raises(ValueError, match="no scenario"):
-        imitate(CONFIG, ToyPolicy(actions=20), ToyEnv(2), [], [], tmp_path / "b", expert=ToyExpert)
+        imitate(CONFIG, ToyPolicy(actions=20), ToyEnv(2), [], tmp_path / "b", expert=ToyExpert)
     never = SimpleNamespace(act=lambda pixels: 0)
     with pytest.raises(ValueError, match="solved none"):
         imitate(
@@ -138,7 +138,6 @@ def test_time_budget_and_bad_input(tmp_path):
             ToyPolicy(actions=20),
             ToyEnv(2),
             TRAIN,
-            [],
             tmp_path / "c",
             expert=lambda env, home: never,
         )

@@ -105,10 +105,11 @@ class Learner:
         """Learn from the episodes: critics always, the actor after the warm-up."""
         config = self.config
         batch = sequence_batch(self.policy, episodes)
-        old_logits, old_values = evaluate_all(self.policy, batch, config.minibatch_sequences)
+        old_logits = evaluate_all(self.policy.action_logits, batch, config.minibatch_sequences)
+        old_values = evaluate_all(self.policy.state_values, batch, config.minibatch_sequences)
         reference_logits = old_logits
-        if config.kl_to_imitation > 0:
-            reference_logits, _ = evaluate_all(self.reference, batch, config.minibatch_sequences)
+        if config.kl_to_imitation > 0 and not self.warming_up:
+            reference_logits = evaluate_all(self.reference.action_logits, batch, config.minibatch_sequences)
         signals = torch.from_numpy(
             pad([np.concatenate([episode.rewards[:, None], episode.costs], axis=1) for episode in episodes])
         )
@@ -141,51 +142,44 @@ class Learner:
         for _ in range(config.epochs):
             for rows in length_buckets(lengths, config.minibatch_sequences, generator):
                 part = take(batch, rows)
-                logits, values = self.policy.evaluate_sequences(part)
                 target = targets.take(rows, part.mask.shape[1])
-                losses, kl = self._losses(part, target, logits, values, steps_per_minibatch)
-                # Past the trusted distance the actor rests until new episodes come; the critics go on.
-                actor_learns = actor_learns and kl <= 1.5 * config.target_kl
-                loss = losses["value"] + losses["cost_value"]
+                losses = self._critic_losses(part, target, steps_per_minibatch)
+                self._step(self.critics, losses["value"] + losses["cost_value"])
                 if actor_learns:
-                    loss = loss + losses["policy"] - config.entropy * losses["entropy"]
-                    loss = loss + config.kl_to_imitation * losses["kl_to_imitation"]
-                self.actor.zero_grad(set_to_none=True)
-                self.critics.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                self._step(self.critics)
-                if actor_learns:
-                    self._step(self.actor)
+                    objective, actor_losses = self._actor_losses(part, target, steps_per_minibatch)
+                    losses |= actor_losses
+                    # Past the trusted distance the actor rests until new episodes come; the critics go on.
+                    actor_learns = float(losses["kl"]) <= 1.5 * config.target_kl
+                    if actor_learns:
+                        self._step(self.actor, objective)
+                losses["actor_learns"] = torch.tensor(float(actor_learns))
                 for name, value in losses.items():
                     sums.setdefault(f"loss/{name}", []).append(float(value.detach()))
-                sums.setdefault("loss/kl", []).append(kl)
-                sums.setdefault("loss/actor_learns", []).append(float(actor_learns))
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
-    def _losses(
-        self, part: SequenceBatch, target: _Targets, logits: Tensor, values: Tensor, count: float
-    ) -> tuple[dict[str, Tensor], float]:
-        """Return the named losses of a minibatch and the KL of the policy that played to the present one."""
-        mask = part.mask
+    def _critic_losses(self, part: SequenceBatch, target: _Targets, count: float) -> dict[str, Tensor]:
+        heads = ppo.value_loss(self.policy.state_values(part), target.returns, part.mask, count)
+        return {"value": heads[0], "cost_value": heads[1:].sum()}
+
+    def _actor_losses(
+        self, part: SequenceBatch, target: _Targets, count: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what the actor minimises, and its parts by name; "kl" is to the policy that played."""
+        config, mask = self.config, part.mask
+        logits = self.policy.action_logits(part)
         log_prob = ppo.action_log_prob(logits, part.actions)
         old_log_prob = ppo.action_log_prob(target.old_logits, part.actions)
-        heads = ppo.value_loss(values, target.returns, mask, count)
-        losses = {
-            "policy": ppo.clipped_surrogate(
-                log_prob, old_log_prob, target.advantage, mask, self.config.clip, count
-            ),
-            "value": heads[0],
-            "cost_value": heads[1:].sum(),
-            "entropy": ppo.masked_mean(ppo.categorical_entropy(logits), mask, count),
-            "kl_to_imitation": ppo.masked_mean(
-                ppo.categorical_kl(logits, target.reference_logits), mask, count
-            ),
-        }
+        surrogate = ppo.clipped_surrogate(log_prob, old_log_prob, target.advantage, mask, config.clip, count)
+        entropy = ppo.masked_mean(ppo.categorical_entropy(logits), mask, count)
+        anchor = ppo.masked_mean(ppo.categorical_kl(logits, target.reference_logits), mask, count)
         with torch.no_grad():
-            kl = float(ppo.masked_mean(ppo.categorical_kl(target.old_logits, logits), mask))
-        return losses, kl
+            kl = ppo.masked_mean(ppo.categorical_kl(target.old_logits, logits), mask)
+        objective = surrogate - config.entropy * entropy + config.kl_to_imitation * anchor
+        return objective, {"policy": surrogate, "entropy": entropy, "kl_to_imitation": anchor, "kl": kl}
 
-    def _step(self, optimiser: torch.optim.Optimizer) -> None:
+    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], self.config.max_grad_norm)
         optimiser.step()
 

@@ -72,18 +72,22 @@ class ExpertDriven:
         self._make_expert = expert
         self._chance = config.noise if round_number == 0 else config.expert_share**round_number
         self._experts: list[Demonstrator | None] = [None] * env.num_envs
+        self._fresh = np.zeros(env.num_envs, bool)
         self._generators = [np.random.default_rng(0)] * env.num_envs
         self._burst = np.zeros(env.num_envs, np.int64)  # steps that the present burst still lasts
         self._ends = np.zeros(env.num_envs, np.int64)  # steps in which the expert answered `end`
 
     def reset(self, mask: np.ndarray) -> None:
-        """Start new episodes: call after the environment's own reset."""
+        """Forget the homes; an expert is made with the first decision of an episode."""
         self.student.reset(mask)
-        for home in np.flatnonzero(mask).tolist():
-            key = int(self.env.scenarios[home].hash, 16)
-            self._experts[home] = self._make_expert(self.env, home)
-            self._generators[home] = np.random.default_rng([self.config.seed, self.round_number, key])
-            self._burst[home] = self._ends[home] = 0
+        self._fresh |= mask
+
+    def _begin(self, home: int) -> None:
+        key = int(self.env.scenarios[home].hash, 16)
+        self._experts[home] = self._make_expert(self.env, home)
+        self._generators[home] = np.random.default_rng([self.config.seed, self.round_number, key])
+        self._fresh[home] = False
+        self._burst[home] = self._ends[home] = 0
 
     def act(self, observation: Observation, uniforms: np.ndarray | None) -> SimpleNamespace:
         """Return the student's decision with `action` replaced by what is executed, and `label` (N,)."""
@@ -91,6 +95,9 @@ class ExpertDriven:
         action = np.array(decision.action, dtype=np.int64)
         label = np.full(len(action), END, np.int64)
         pixels = self.env.visible_pixels
+        for home in np.flatnonzero(self._fresh & (observation.step == 0)).tolist():
+            if self.env.scenarios[home] is not None:
+                self._begin(home)
         for home, expert in enumerate(self._experts):
             if expert is not None:
                 label[home] = expert.act(pixels[home])
@@ -120,9 +127,9 @@ def imitate(
     policy: Any,
     env: VectorEnvironment,
     scenarios: Sequence[Scenario],
-    validation: Sequence[Scenario],
     out_dir: str | Path,
     *,
+    validation_scenarios: Sequence[Scenario] = (),
     expert: ExpertFactory = home_expert,
     on_round: Callable[[int, Metrics], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -134,8 +141,8 @@ def imitate(
         policy: a policy whose encoder is trained and frozen.
         env: homes to play in.
         scenarios: what may be demonstrated and corrected, each solvable by the expert.
-        validation: scenarios of other houses, the first `validation_episodes` of which are judged.
         out_dir: gets a round_NN.npz for each round, imitation.pt and metrics.jsonl.
+        validation_scenarios: scenarios of other houses, the first `validation_episodes` of which are judged.
         expert: makes the expert of a home.
         on_round: called with the number of the round and its metrics.
         progress: called as progress(finished, total) while a round is played.
@@ -174,7 +181,7 @@ def imitate(
         metrics |= _by_task("collect", played)
         metrics |= fit(policy, optimiser, data, config, number)
         fitted = time.perf_counter()
-        metrics |= judge(env, policy, validation[: config.validation_episodes], config.seed)
+        metrics |= judge(env, policy, validation_scenarios[: config.validation_episodes], config.seed)
         ended = time.perf_counter()
         used += ended - started
         metrics |= {
@@ -214,7 +221,7 @@ def fit(
             part = [episodes[row] for row in rows]
             batch = sequence_batch(policy, part)
             labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
-            logits = policy.evaluate_sequences(batch)[0][batch.mask]
+            logits = policy.action_logits(batch)[batch.mask]
             loss = functional.cross_entropy(logits, labels, weight=weight[: logits.shape[-1]])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
