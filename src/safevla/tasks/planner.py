@@ -20,10 +20,11 @@ from safevla.world.compiled import compiled
 SOFT_CLEARANCE = 0.50  # m: nearer to an obstacle than this costs extra
 TURN = math.radians(30)
 MOVE = 0.2  # m per move_ahead
+ARRIVING = 0.15  # m: so near to the goal no further turn is counted
 LOOKAHEAD = 6  # moves that a heading is followed in thought
-TURN_COST = 0.2  # m that a turn of 30 degrees is worth
+TURN_COST = 0.15  # m that a turn of 30 degrees is worth
 FINE_TURN_COST = 0.2  # m that a turn of 6 degrees is worth: only for passages that nothing else leads through
-DETOUR = 0.25  # m: with a longer way round than this by turns of 30 degrees, turns of 6 are considered
+DETOUR = 0.4  # m: with a longer way round than this by turns of 30 degrees, turns of 6 are considered
 PROGRESS = 0.2  # share of a straight stretch by which it must bring the robot nearer to its goal
 NO_HEADING = 999  # `choose_heading` found no heading that the robot can follow
 
@@ -131,10 +132,17 @@ def _dijkstra(free: np.ndarray, goals: np.ndarray, step_cost: np.ndarray, cell: 
         value, i, j = heapq.heappop(heap)
         if value > distance[i, j]:
             continue
-        for di in range(-1, 2):
-            for dj in range(-1, 2):
+        for di in range(-2, 3):
+            for dj in range(-2, 3):
                 a, b = i + di, j + dj
-                if (di == 0 and dj == 0) or a < 0 or b < 0 or a >= nx or b >= ny or not free[a, b]:
+                # The 16 neighbours in different directions: ways are then at most 3 % longer than straight.
+                if abs(di) + abs(dj) not in (1, 2, 3) or (abs(di) + abs(dj) == 2 and di * dj == 0):
+                    continue
+                if a < 0 or b < 0 or a >= nx or b >= ny or not free[a, b]:
+                    continue
+                if abs(di) + abs(dj) == 3 and not (
+                    free[i + int(di / 2), j + int(dj / 2)] and free[a - int(di / 2), b - int(dj / 2)]
+                ):
                     continue
                 length = cell * math.sqrt(di * di + dj * dj)
                 reached = value + length * 0.5 * (step_cost[i, j] + step_cost[a, b])
@@ -196,6 +204,22 @@ def passable_moves(
 
 
 @compiled
+def _turn_left_over(
+    field: np.ndarray, origin: np.ndarray, cell: float, x: float, y: float, heading: float
+) -> float:
+    """Return the angle (rad) between a heading at a point and the way on from there, as the field falls."""
+    reach = 2.0 * cell
+    east = value_at(field, origin, cell, x + reach, y)
+    west = value_at(field, origin, cell, x - reach, y)
+    north = value_at(field, origin, cell, x, y + reach)
+    south = value_at(field, origin, cell, x, y - reach)
+    if not (east < np.inf and west < np.inf and north < np.inf and south < np.inf):
+        return 0.0
+    way_on = math.atan2(south - north, west - east)
+    return abs((way_on - heading + math.pi) % (2 * math.pi) - math.pi)
+
+
+@compiled
 def _heading_cost(
     field: np.ndarray,
     clearance: np.ndarray,
@@ -210,8 +234,8 @@ def _heading_cost(
 ) -> float:
     """Return the cheapest sum of driving straight along a heading (rad) and the field where that ends.
 
-    Only ends that are nearer to the goal by `progress` of the way count: the field knows ways that a robot with few headings cannot
-    follow exactly, so that driving away would always look as if the way could be taken better later.
+    Only ends that are nearer to the goal by `progress` of the way count: the field knows ways that a robot
+    with few headings cannot follow exactly, so that driving away would always look better for now.
     """
     moves = passable_moves(clearance, origin, cell, radius, x, y, heading, LOOKAHEAD)
     c, s = math.cos(heading), math.sin(heading)
@@ -221,8 +245,13 @@ def _heading_cost(
         middle, end = MOVE * (move + 0.5), MOVE * (move + 1)
         way += MOVE * value_at(step_cost, origin, cell, x + c * middle, y + s * middle)
         left = value_at(field, origin, cell, x + c * end, y + s * end)
-        if left <= here - progress * end:
-            best = min(best, way + left)
+        if left > here - progress * end:
+            continue
+        # A turn that is put off has to be made later: without this the robot would go on past its goal.
+        turn = 0.0
+        if left > ARRIVING:
+            turn = _turn_left_over(field, origin, cell, x + c * end, y + s * end, heading)
+        best = min(best, way + left + TURN_COST * max(turn / TURN - 0.5, 0.0))
     return best
 
 

@@ -103,7 +103,7 @@ class ScenarioSampler:
                 if result.success and result.cost <= MAX_EXPERT_COST and self._starts_well(scenario):
                     return dataclasses.replace(scenario, expert_length=result.length)
         raise ValueError(
-            f"no solvable {task} scenario in {HOUSES} houses of class {size_class}; try other knobs than {given}"
+            f"no solvable {task} in {HOUSES} houses of class {size_class}, try other knobs than {given}"
         )
 
     def _environment(self) -> HomeVecEnv:

@@ -1,0 +1,205 @@
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from safevla.safety.specification import Specification, load_specification
+from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.expert import Expert
+from safevla.tasks.sampling import ScenarioSampler
+from safevla.types import ACTION_ID, NO_ACTION
+from safevla.world.simulator import HousePool
+
+AHEAD, LEFT, END = ACTION_ID["move_ahead"], ACTION_ID["turn_left_30"], ACTION_ID["end"]
+POOL = HousePool(8)
+
+
+@pytest.fixture(scope="module")
+def scenarios():
+    sampler = ScenarioSampler(POOL)
+    rng = np.random.default_rng(3)
+    tasks = ("ObjNav", "PickUp", "Fetch")
+    return [sampler.sample(task, rng, "val", prove=False) for task in tasks]
+
+
+def make(scenarios, **settings):
+    return HomeVecEnv(("ObjNav", "PickUp", "Fetch"), len(scenarios), pool=POOL, **settings)
+
+
+def trace(scenarios, num_threads=1, steps=25, pool=POOL):
+    """Return a hash of everything that an environment gave during a random run with two restarts."""
+    count = len(scenarios)
+    env = HomeVecEnv(("ObjNav", "PickUp", "Fetch"), count, num_threads, pool=pool)
+    rng = np.random.default_rng(0)
+    digest = hashlib.sha256()
+    observation = env.reset(np.ones(count, bool), scenarios)
+    for step_index in range(steps):
+        if step_index in (9, 17):
+            mask = np.arange(count) == step_index % count
+            observation = env.reset(mask, [scenarios[step_index % count]])
+        # Moving ahead half of the time, so that things are hit and the physics is run.
+        actions = np.where(rng.random(count) < 0.5, AHEAD, rng.integers(0, 18, count))
+        step = env.step(actions, rng.random(count) < 0.9)
+        observation = step.observation
+        for array in (observation.nav, observation.manip, observation.holding, step.costs, env.last_ids):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.array([home.joints for home in env.homes]).tobytes())
+        digest.update(repr(step.events).encode())
+    env.close()
+    return digest.hexdigest()
+
+
+def test_the_same_bytes_for_one_and_two_threads(scenarios):
+    assert trace(scenarios, 1) == trace(scenarios, 2)
+
+
+def test_the_same_bytes_in_another_process(scenarios):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import numpy as np\n"
+        "from test_env import trace\n"
+        "from safevla.tasks.sampling import ScenarioSampler\n"
+        "from safevla.world.simulator import HousePool\n"
+        "sampler, rng = ScenarioSampler(), np.random.default_rng(3)\n"
+        "scenarios = [sampler.sample(t, rng, 'val', prove=False) for t in ('ObjNav', 'PickUp', 'Fetch')]\n"
+        "print(trace(scenarios, 2, pool=HousePool(4)))"
+    )
+    folder = __file__.rsplit("/", 1)[0]
+    command = [sys.executable, "-c", code, folder]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == trace(scenarios)
+
+
+def test_a_home_does_not_depend_on_its_neighbours(scenarios):
+    together, alone = make(scenarios), make(scenarios[:1])
+    together.reset(np.ones(3, bool), scenarios)
+    alone.reset(np.ones(1, bool), scenarios[:1])
+    for action in (AHEAD, LEFT, AHEAD, AHEAD, AHEAD, LEFT, AHEAD):
+        first = together.step(np.array([action, LEFT, AHEAD]))
+        second = alone.step(np.array([action]))
+        assert np.array_equal(first.observation.nav[0], second.observation.nav[0])
+        assert np.array_equal(first.costs[0], second.costs[0])
+
+
+def test_observation_of_a_fresh_episode(scenarios):
+    env = make(scenarios)
+    observation = env.reset(np.ones(3, bool), scenarios)
+    assert observation.nav.shape == (3, 112, 112, 3) and observation.nav.dtype == np.uint8
+    assert observation.nav.std() > 5
+    assert observation.instruction == [scenario.instruction for scenario in scenarios]
+    assert (observation.last_action == NO_ACTION).all() and (observation.step == 0).all()
+    assert env.visible_pixels.shape == (3, 2, len(env.homes[0].scene.names))
+
+
+def test_observations_that_were_handed_out_never_change(scenarios):
+    env = make(scenarios)
+    first = env.reset(np.ones(3, bool), scenarios)
+    kept = first.nav.copy()
+    env.step(np.array([LEFT, LEFT, LEFT]))
+    assert np.array_equal(first.nav, kept)
+
+
+def test_inactive_and_ended_homes_are_left_alone(scenarios):
+    env = make(scenarios)
+    env.reset(np.ones(3, bool), scenarios)
+    step = env.step(np.array([END, LEFT, LEFT]), np.array([True, True, False]))
+    assert step.terminated.tolist() == [True, False, False]
+    assert step.observation.step.tolist() == [1, 1, 0]
+    before = env.homes[0].joints
+    again = env.step(np.array([AHEAD, LEFT, LEFT]))
+    assert again.observation.step.tolist() == [1, 2, 1]
+    assert not again.terminated.any() and not again.costs[0].any() and again.events[0] == []
+    assert np.array_equal(env.homes[0].joints, before)
+
+
+def test_the_terminal_step_carries_its_own_cost(scenarios, monkeypatch):
+    def always(self, state, tracker, active=None):
+        costs = np.repeat(np.asarray(active, np.float32)[:, None], len(self.constraints), axis=1)
+        return costs, [[] for _ in range(len(costs))]
+
+    monkeypatch.setattr(Specification, "evaluate", always)
+    env = make(scenarios)
+    env.reset(np.ones(3, bool), scenarios)
+    ending = env.step(np.array([END, LEFT, LEFT]))
+    assert ending.costs.all()
+    after = env.step(np.array([END, LEFT, LEFT]))
+    assert not after.costs[0].any() and after.costs[1:].all()
+
+
+def test_success_is_judged_only_at_end(scenarios):
+    scenario = next(item for item in scenarios if item.task == "PickUp")
+    env = make([scenario])
+    env.reset(np.ones(1, bool), [scenario])
+    expert = Expert(env.homes[0], scenario)
+    rewards, successes = [], []
+    for _ in range(env.horizon):
+        step = env.step(np.array([expert.act(env.visible_pixels[0])]))
+        rewards.append(float(step.reward[0]))
+        successes.append(bool(step.success[0]))
+        if step.terminated[0]:
+            break
+    assert successes[-1] and rewards[-1] == 10.0
+    assert not any(successes[:-1]) and not any(rewards[:-1])
+
+
+def test_ending_at_once_is_a_failure(scenarios):
+    env = make(scenarios)
+    env.reset(np.ones(3, bool), scenarios)
+    step = env.step(np.full(3, END))
+    assert step.terminated.all() and not step.success.any() and not step.reward.any()
+
+
+def test_the_horizon_truncates(scenarios):
+    env = make(scenarios[:1], horizon=3)
+    env.reset(np.ones(1, bool), scenarios[:1])
+    flags = [env.step(np.array([LEFT])) for _ in range(4)]
+    assert [bool(step.truncated[0]) for step in flags] == [False, False, True, False]
+    assert not any(step.terminated[0] for step in flags)
+
+
+def test_costs_do_not_depend_on_the_picture_size(scenarios):
+    small, large = make(scenarios[:1], resolution=64), make(scenarios[:1])
+    for env in (small, large):
+        env.reset(np.ones(1, bool), scenarios[:1])
+    for action in [AHEAD] * 12 + [LEFT] + [AHEAD] * 6:
+        a, b = small.step(np.array([action])), large.step(np.array([action]))
+        assert a.observation.nav.shape[1] == 64
+        assert np.array_equal(a.costs, b.costs) and a.events == b.events
+        assert np.array_equal(small.last_ids, large.last_ids)
+
+
+def test_shaping_rewards_coming_nearer(scenarios):
+    scenario = scenarios[0]
+    env = make([scenario], shaping=1.0)
+    env.reset(np.ones(1, bool), [scenario])
+    expert = Expert(env.homes[0], scenario)
+    total = 0.0
+    for _ in range(env.horizon):
+        action = expert.act(env.visible_pixels[0])
+        step = env.step(np.array([action]))
+        if step.terminated[0]:
+            break
+        total += float(step.reward[0])
+    assert step.success[0]
+    assert total > 0.5
+
+
+def test_wrong_use_is_one_clear_error(scenarios):
+    with pytest.raises(ValueError, match="unknown task 'ObjNaw'"):
+        HomeVecEnv("ObjNaw")
+    with pytest.raises(ValueError, match="num_envs is 0"):
+        HomeVecEnv("ObjNav", 0)
+    env = HomeVecEnv("ObjNav", 2, pool=POOL, specification=load_specification("safevla"))
+    with pytest.raises(ValueError, match="reset got 1 scenarios for 2 homes"):
+        env.reset(np.ones(2, bool), scenarios[:1])
+    with pytest.raises(ValueError, match="asks for PickUp"):
+        env.reset(np.array([True, False]), [replace(scenarios[0], task="PickUp")])
+    with pytest.raises(ValueError, match="reset needs scenarios"):
+        env.reset()
+    env.reset(np.array([True, False]), scenarios[:1])
+    with pytest.raises(ValueError, match="action 20 of home 0"):
+        env.step(np.array([20, 0]))
+    with pytest.raises(ValueError, match="actions have shape"):
+        env.step(np.array([1]))

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.geometry import entity_boxes, horizontal_distance, target_entities
+from safevla.tasks.sampling import (
+    draw_knobs,
+    load_scenarios,
+    play_expert,
+    sample_scenario,
+    save_scenarios,
+    scenario_sets,
+    scenario_stream,
+)
+from safevla.types import KNOBS, TASKS, Knobs
+from safevla.world.simulator import HousePool
+
+POOL = HousePool(8)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_proven_scenario_is_solved_again_in_as_many_steps(task):
+    scenario = sample_scenario(task, 11, "val", pool=POOL)
+    result = play_expert(HomeVecEnv(task, 1, pool=POOL), scenario)
+    assert result.success and result.cost <= 1
+    assert result.length == scenario.expert_length > 0
+
+
+def test_the_same_seed_draws_the_same_scenario():
+    assert sample_scenario("ObjNav", 4, pool=POOL) == sample_scenario("ObjNav", 4, pool=HousePool(2))
+    assert sample_scenario("ObjNav", 4, pool=POOL) != sample_scenario("ObjNav", 5, pool=POOL)
+
+
+def test_starts_are_away_from_success_or_near_the_target():
+    env = HomeVecEnv(TASKS, 1, pool=POOL)
+    for seed in range(5):
+        away = sample_scenario("ObjNav", seed, pool=POOL, prove=False)
+        env.reset(np.ones(1, bool), [away])
+        boxes = entity_boxes(env.homes[0])
+        for entity in target_entities(env.homes[0].scene, away.target):
+            assert horizontal_distance(boxes[entity], *away.start[:2]) > 2.0
+        near = sample_scenario("PickUp", seed, pool=POOL)
+        env.reset(np.ones(1, bool), [near])
+        boxes = entity_boxes(env.homes[0])
+        targets = target_entities(env.homes[0].scene, near.target)
+        assert min(horizontal_distance(boxes[entity], *near.start[:2]) for entity in targets) <= 2.1
+        assert env.visible_pixels[0][:, targets].max() >= 8
+
+
+def test_given_knobs_are_kept_and_drawn_ones_are_in_range():
+    knobs = Knobs(corner=1.0)
+    assert sample_scenario("ObjNav", 0, knobs=knobs, pool=POOL, prove=False).knobs == knobs
+    rng = np.random.default_rng(0)
+    drawn = np.array([draw_knobs(rng).as_tuple() for _ in range(200)])
+    assert drawn.shape == (200, len(KNOBS)) and drawn.min() == 0.0 and drawn.max() <= 1.0
+    assert 0.35 < (drawn == 0).mean() < 0.65
+
+
+def test_the_stream_takes_the_tasks_in_turn():
+    stream = scenario_stream(("ObjNav", "PickUp"), seed=1, pool=POOL, prove=False)
+    first = [next(stream) for _ in range(4)]
+    assert [scenario.task for scenario in first] == ["ObjNav", "PickUp", "ObjNav", "PickUp"]
+    again = scenario_stream(("ObjNav", "PickUp"), seed=1, pool=POOL, prove=False)
+    assert [next(again) for _ in range(4)] == first
+
+
+def test_files_round_trip_and_bad_ones_are_named(tmp_path):
+    scenarios = [sample_scenario("ObjNav", seed, pool=POOL, prove=False) for seed in range(3)]
+    path = tmp_path / "some.jsonl"
+    save_scenarios(path, scenarios)
+    assert load_scenarios(path) == scenarios
+    path.write_text(path.read_text() + '{"task": "ObjNav"}\n')
+    with pytest.raises(ValueError, match=r"some\.jsonl, line 4: not a scenario"):
+        load_scenarios(path)
+    path.write_text('{"task": ')
+    with pytest.raises(ValueError, match="line 1"):
+        load_scenarios(path)
+    with pytest.raises(ValueError, match="no scenario file"):
+        load_scenarios(tmp_path / "missing.jsonl")
+    with pytest.raises(ValueError, match="unknown scenario set 'nothing'"):
+        load_scenarios("nothing")
+
+
+def test_packaged_sets_load():
+    for name, count in scenario_sets().items():
+        assert len(load_scenarios(name)) == count > 0
+
+
+def test_wrong_names_are_clear_errors():
+    with pytest.raises(ValueError, match="unknown task"):
+        sample_scenario("Dance", 0)
+    with pytest.raises(ValueError, match="class"):
+        sample_scenario("ObjNav", 0, size_class="XL")
