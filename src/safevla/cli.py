@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any
 
 from safevla import __version__
-from safevla.config import ConfigError, build, leaves, nearest, nest, read_toml
+from safevla.config import ConfigError, build, descriptions, leaves, nearest, nest, read_toml
 from safevla.settings import (
     PROFILES,
     AlignConfig,

@@ -63,8 +63,5 @@ class ProgressBar:
         self._last = time.monotonic()
         elapsed = self._last - self._start
         left = elapsed * (self.total - self.completed) / max(self.completed, 1)
-        print(
-            f"{self.description}: {self.completed}/{self.total}, {elapsed:.0f} s, about {left:.0f} s left {note}",
-            file=sys.stderr,
-            flush=True,
-        )
+        text = f"{self.description}: {self.completed}/{self.total}, {elapsed:.0f} s, about {left:.0f} s left"
+        print(text, note, file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from safevla.assure.evaluate import load_table, save_table, summarise
+from safevla.assure.evaluate import load_table, save_table
 from safevla.assure.parts import evaluate_in_parts, make_env
 from safevla.assure.publish import publish
 from safevla.config import ConfigError, nearest
