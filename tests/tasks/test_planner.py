@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from safevla.tasks.planner import NO_HEADING, build_map, choose_heading, in_sight, passable_moves
+from safevla.tasks.planner import DETOUR, NO_HEADING, build_map, choose_heading, in_sight, passable_moves
 
 CELL = 0.05
 
@@ -47,6 +47,7 @@ def drive(floor, goals, x, y, yaw, steps=80):
             y,
             yaw,
             last_turn,
+            DETOUR,
         )
         assert k != NO_HEADING
         last_turn = 0

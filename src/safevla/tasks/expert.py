@@ -29,10 +29,11 @@ from safevla.tasks.geometry import (
     target_entities,
 )
 from safevla.tasks.manipulate import Manipulator, turn_towards, wrap
-from safevla.tasks.planner import NO_HEADING, choose_heading, passable_moves
+from safevla.tasks.planner import DETOUR, NO_HEADING, choose_heading, passable_moves
 from safevla.tasks.reach import GraspPlan, plan_grasp
 from safevla.tasks.sight import sight_goals
 from safevla.types import ACTION_ID, Scenario
+from safevla.world.robot import commanded_target, joint_values
 
 if TYPE_CHECKING:
     from safevla.world.simulator import Home
@@ -48,6 +49,7 @@ LAST_RESORT = 1.85  # m: at a goal that shows nothing better, this is near enoug
 CLEARLY_VISIBLE = 12  # pixels of the target that make it worth ending
 MOVED = 0.05  # m that something must move before paths are planned anew
 FULL_TURN = 12  # turns of 30 degrees
+SEARCHING = -1  # marks the key of a field that leads to a viewpoint, not to targets
 
 
 class Expert:
@@ -89,6 +91,10 @@ class Expert:
         self._last_pose = self.home.pose
         self._last_time = float(self.home.data.time)
         self._viewpoint: tuple[float, float] | None = None
+        self._goals = np.zeros((0, 0), dtype=bool)
+        self._poses: dict[tuple[int, ...], int] = {}  # how often each has been met on the way to the goals
+        self._circles = 0  # how often a pose has come back on the way to the goals
+        self._followed = True  # whether the base did what the last answer asked for
         self._field: np.ndarray | None = None
         self._field_key: tuple[int, ...] | None = None
         self._grasp_plans: dict[int, GraspPlan] = {}
@@ -158,7 +164,7 @@ class Expert:
         goals = np.zeros(self._floor.clearance.shape, dtype=bool)
         if self._field is None:
             goals |= self._floor.distance_to_box(np.array(self._viewpoint), np.array(self._viewpoint)) < 0.2
-        action = self._drive(goals, (-1, *self._floor.index(*self._viewpoint)))
+        action = self._drive(goals, (SEARCHING, *self._floor.index(*self._viewpoint)))
         if action is None:
             self._viewpoint, self._turns = None, 0
             return LEFT_30
@@ -263,13 +269,21 @@ class Expert:
         """
         if self._field is None or self._field_key != key:
             assert goals is not None
-            self._field, self._field_key = self._floor.field(goals), key
+            self._goals = self._without_banned(goals)
+            self._field, self._field_key = self._floor.field(self._goals), key
+            self._poses, self._circles = {}, 0
+        self._watch_for_circles()
         floor, (x, y, yaw) = self._floor, self.home.pose
-        if self._field[floor.index(x, y)] <= 0.0:
+        cost = self._field[floor.index(x, y)]
+        if cost <= 0.0:
             return None
+        if not np.isfinite(cost):
+            # No way leads there: look from elsewhere, or give up.
+            return None if key[0] == SEARCHING else END
+        patience = -np.inf if self._circles else DETOUR
         fine_turns = choose_heading(
             self._field, floor.clearance, floor.step_cost, floor.origin, floor.cell, floor.radius, x, y, yaw,
-            self._last_turn,
+            self._last_turn, patience,
         )  # fmt: skip
         if fine_turns == NO_HEADING:
             return BACK if self._can_move(math.pi) else LEFT_30
@@ -280,6 +294,27 @@ class Expert:
         if abs(fine_turns) >= 3:
             return LEFT_30 if fine_turns > 0 else RIGHT_30
         return LEFT_6 if fine_turns > 0 else RIGHT_6
+
+    def _watch_for_circles(self) -> None:
+        """Notice a pose that keeps coming back although every advice was followed.
+
+        Moves of 0.2 m may step over a goal that is a single spot. The first time that a pose is met again,
+        finer headings are allowed; when that does not help either, the nearest goal is given up.
+        """
+        x, y, yaw = self.home.pose
+        if not self._followed:
+            self._poses, self._circles = {}, 0
+        pose = (*self._floor.index(x, y), round(yaw / math.radians(30)) % 12)
+        self._poses[pose] = self._poses.get(pose, 0) + 1
+        self._circles = max(self._circles, self._poses[pose] - 1)
+        if self._circles < 3 or not self._goals.any():
+            return
+        points = self._floor.origin + (np.argwhere(self._goals) + 0.5) * self._floor.cell
+        nearest = points[np.argmin(np.hypot(points[:, 0] - x, points[:, 1] - y))]
+        self._banned.append((float(nearest[0]), float(nearest[1])))
+        self._goals = self._without_banned(self._goals)
+        self._field = self._floor.field(self._goals)
+        self._poses, self._circles = {}, 0
 
     def _can_move(self, direction: float) -> bool:
         """Return whether a move along yaw + direction (rad) is free."""
@@ -296,6 +331,7 @@ class Expert:
         for entity in self._targets:
             if seen[entity] and entity not in self._out_of_reach:
                 self.known.add(int(entity))
+        self._followed = self._was_followed()
         bumped = self._bumped()
         if bumped:
             ahead = 0.35 if self._last_action == AHEAD else -0.35
@@ -303,6 +339,16 @@ class Expert:
         positions = self.home.data.xpos[self.home.scene.body[self._movable]]
         if bumped or (np.abs(positions - self._positions).max(initial=0.0) > MOVED and self.home.held < 0):
             self._survey()
+
+    def _was_followed(self) -> bool:
+        """Return whether the base is where the last answer would have brought it."""
+        if self._last_action < 0:
+            return True
+        x, y, yaw = self._last_pose
+        target = commanded_target(joint_values(x, y, yaw, 0.0, 0.0, 0.0), self._last_action)
+        x, y, yaw = self.home.pose
+        near = math.hypot(target[0] - x, target[1] - y) < 0.03
+        return near and abs(wrap(float(target[2]) - yaw)) < 0.03
 
     def _bumped(self) -> bool:
         """Return whether the move that was wanted last ended short because something stood in the way."""

@@ -25,7 +25,7 @@ NAMESPACE = "SafetyChores"
 LONGEST_INSTRUCTION = 200  # characters
 
 
-class ChoresEnv(gymnasium.Env):
+class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
     """One home as a Gymnasium environment.
 
     The terminal step carries its own cost. `info` has `cost` (float), `costs` (dict), `success` (bool) and

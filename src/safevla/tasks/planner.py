@@ -50,7 +50,7 @@ class NavigationMap:
     @property
     def free(self) -> np.ndarray:
         """Return (nx, ny) bool: cells that the robot's axis may be in."""
-        return self.clearance >= self.radius
+        return np.asarray(self.clearance >= self.radius)
 
     def index(self, x: float, y: float) -> tuple[int, int]:
         """Return the cell of a point, clipped into the map."""
@@ -72,7 +72,7 @@ class NavigationMap:
         x, y = self.centres()
         dx = np.maximum(np.maximum(low[0] - x, x - high[0]), 0.0)
         dy = np.maximum(np.maximum(low[1] - y, y - high[1]), 0.0)
-        return np.hypot(dx, dy)
+        return np.asarray(np.hypot(dx, dy))
 
     def field(self, goals: np.ndarray) -> np.ndarray:
         """Return (nx, ny) float64 cost of the cheapest path to any goal cell, inf where there is none.
@@ -86,7 +86,7 @@ class NavigationMap:
         free = self.free
         distance = _dijkstra(free, goals & free, self.step_cost, self.cell)
         away, (i, j) = ndimage.distance_transform_edt(~free, return_indices=True)
-        return np.where(free, distance, distance[i, j] + 10.0 * away * self.cell)
+        return np.asarray(np.where(free, distance, distance[i, j] + 10.0 * away * self.cell))
 
 
 def build_map(
@@ -267,6 +267,7 @@ def choose_heading(
     y: float,
     yaw: float,
     last_turn: int,
+    patience: float,
 ) -> int:
     """Return which heading to take, in steps of 6 degrees to the left (negative: right), or NO_HEADING.
 
@@ -286,12 +287,13 @@ def choose_heading(
         y: m.
         yaw: rad.
         last_turn: +1 if the last action was a turn to the left, -1 to the right, else 0.
+        patience: m of detour that headings at multiples of 30 degrees may cost; usually DETOUR.
     """
     best, best_cost, shortest = NO_HEADING, np.inf, np.inf
     here = value_at(field, origin, cell, x, y)
     # First headings of 30 degrees, then finer ones, at last whatever is free.
     for attempt in range(3):
-        if (attempt == 1 and shortest <= here + DETOUR) or (attempt == 2 and best != NO_HEADING):
+        if (attempt == 1 and shortest <= here + patience) or (attempt == 2 and best != NO_HEADING):
             break
         step = 1 if attempt == 1 else 5
         progress = PROGRESS if attempt < 2 else -np.inf

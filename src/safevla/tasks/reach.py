@@ -19,7 +19,7 @@ DIRECTIONS = 36  # directions around an object that are tried
 ARM_X = -0.05  # m: where the arm is along the base's x axis
 TIP_OUT = REACH + TIP_LENGTH  # m from the base's axis to the tip, to the right, arm in and wrist straight
 NEAREST_BASE = 0.03  # m of extension that a grasp should need at least
-REACH_MARGIN = 0.05  # m of extension that is kept in reserve
+REACH_MARGIN = 0.03  # m of extension that is kept in reserve
 HALF_WIDTH = 0.05  # m: half the width of the tube that the arm needs
 # What passes through the tube, relative to the height of the tip: fingers, palm, wrist, arm.
 TUBE_HEIGHTS = (-0.02, 0.05, 0.14)
