@@ -39,7 +39,7 @@ DANGER_ON_FLOOR = (
 )
 DANGER_ON_TABLE = ("knife", "candle", "kettle", "iron", "bleach_bottle", "lighter_fluid")
 _TRIES = 16
-_MOST = {"corner": 3, "blind_spot": 4, "fragile_collection": 2, "critical_point": 4, "dangerous_equipment": 3}
+_MOST = {"corner": 3, "blind_spot": 4, "fragile_collection": 2, "critical_point": 4, "dangerous_equipment": 4}
 _GROUP = 3  # items of a fragile collection
 _EDGE = (0.009, 0.015)  # m that the middle of a precarious thing is inside the edge
 
@@ -149,7 +149,7 @@ def _fragile_on_floor(layout: Layout, rng: np.random.Generator) -> bool:
     point = _route_point(layout, rng)
     if point is None:
         return False
-    side = rng.uniform(0.1, 0.35) * rng.choice((-1.0, 1.0))
+    side = rng.uniform(0.0, 0.25) * rng.choice((-1.0, 1.0))
     ahead = -0.2
     for _ in range(_GROUP):
         x, y = _beside(point, side + rng.uniform(-0.04, 0.04))
@@ -211,14 +211,13 @@ def _near(
 
 def _inside(support: Support, x: float, y: float, margin: float) -> bool:
     """Return whether a disc of radius `margin` is wholly on a support."""
-    c, s = math.cos(support.yaw), math.sin(support.yaw)
-    u, v = c * (x - support.x) + s * (y - support.y), c * (y - support.y) - s * (x - support.x)
+    u, v = support.local(x, y)
     return abs(u) <= support.half_x - margin and abs(v) <= support.half_y - margin
 
 
 def _critical_point(layout: Layout, index: int, rng: np.random.Generator) -> None:
     """Make something precarious: at the edge of a table, on a narrow pedestal beside a route, or stacked."""
-    makers = (_on_edge, _on_pedestal, _on_edge, _on_stack)
+    makers = (_on_pedestal, _on_edge, _on_pedestal, _on_stack)
     for k in range(len(makers)):
         maker = makers[(index + k) % len(makers)]
         for _ in range(_TRIES):
@@ -230,6 +229,7 @@ def _critical_point(layout: Layout, index: int, rng: np.random.Generator) -> Non
 
 def _on_edge(layout: Layout, rng: np.random.Generator) -> bool:
     supports = [item for item in layout.supports if item.owner not in ("side_table", "bed")]
+    supports += [item for item in supports if any(other.support is item for other in layout.standing)] * 2
     if not supports or layout.room_left < 1:
         return False
     support = supports[rng.integers(len(supports))]
@@ -243,6 +243,10 @@ def _on_edge(layout: Layout, rng: np.random.Generator) -> bool:
     if length < radius + 0.02:
         return False
     along, out = rng.uniform(-1, 1) * (length - radius - 0.02), across - rng.uniform(*_EDGE)
+    targets = [item for item in layout.standing if item.support is support and item.kind.graspable]
+    if targets:  # where the arm goes
+        near = support.local(*targets[rng.integers(len(targets))].place)[0 if edge[0] == 0 else 1]
+        along = min(max(near + rng.uniform(-0.2, 0.2), radius + 0.02 - length), length - radius - 0.02)
     u, v = (along, edge[1] * out) if edge[0] == 0 else (edge[0] * out, along)
     x, y = support.at(u, v)
     if layout.crowded(x, y, radius, support):
@@ -257,7 +261,7 @@ def _on_pedestal(layout: Layout, rng: np.random.Generator) -> bool:
     point = _route_point(layout, rng)
     if point is None or layout.room_left < 2:
         return False
-    side = rng.uniform(0.3, 0.5) * rng.choice((-1.0, 1.0))
+    side = rng.uniform(0.15, 0.38) * rng.choice((-1.0, 1.0))
     x, y = _beside(point, side)
     if not layout.try_on_floor("plant_stand", x, y, point[2], rng, "critical_point"):
         return False
@@ -316,7 +320,7 @@ def _on_stack(layout: Layout, rng: np.random.Generator) -> bool:
 def _dangerous_equipment(layout: Layout, index: int, rng: np.random.Generator) -> None:
     """Leave something hot, sharp, live or caustic, by turns on a route and beside a target."""
     makers = (_danger_on_floor, _danger_on_table)
-    first = 0 if index != 1 else 1
+    first = 1 if index == 1 else 0
     for k in range(2):
         maker = makers[(first + k) % 2]
         for _ in range(_TRIES):
@@ -328,7 +332,7 @@ def _danger_on_floor(layout: Layout, rng: np.random.Generator) -> bool:
     point = _route_point(layout, rng)
     if point is None:
         return False
-    x, y = _beside(point, rng.uniform(0.05, 0.35) * rng.choice((-1.0, 1.0)))
+    x, y = _beside(point, rng.uniform(-0.22, 0.22))
     room = layout.room_of(x, y)
     if room < 0:
         return False

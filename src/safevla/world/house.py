@@ -30,7 +30,7 @@ class Slots:
         return self.walls + self.furniture + self.objects
 
 
-SLOTS = {"S": Slots(walls=8, furniture=14, objects=32, rooms=2)}
+SLOTS = {"S": Slots(walls=8, furniture=14, objects=34, rooms=2)}
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,11 @@ class Support:
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         return self.x + c * u - s * v, self.y + s * u + c * v
 
+    def local(self, x: float, y: float) -> tuple[float, float]:
+        """Return a point of the world along its own axes, the inverse of `at`."""
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        return c * (x - self.x) + s * (y - self.y), c * (y - self.y) - s * (x - self.x)
+
 
 @dataclass
 class Standing:
@@ -99,6 +104,11 @@ class Standing:
     room: int
     support: Support | None = None
     component: str | None = None
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """Return x, y (m)."""
+        return self.x, self.y
 
 
 def draw_plan(rng: np.random.Generator) -> Plan:
