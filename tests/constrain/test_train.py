@@ -83,7 +83,7 @@ def test_critics_alone_learn_in_the_warm_up_while_multipliers_rest(tmp_path):
 
 
 def test_critics_come_to_explain_the_returns(tmp_path):
-    config = replace(SMALL, iterations=20, critic_warmup=20, critic_learning_rate=0.1, epochs=10)
+    config = replace(SMALL, iterations=20, critic_warmup=20, critic_learning_rate=0.1, warmup_epochs=10)
     train(config, ToyPolicy(), ToyEnv(4), DOMAIN, [], tmp_path)
     lines = metrics(tmp_path)
     assert lines[-1]["explained_variance/greedy"] > 0.1 > lines[0]["explained_variance/greedy"]

@@ -139,7 +139,7 @@ class Learner:
         steps_per_minibatch = float(lengths.sum()) / groups
         actor_learns = not self.warming_up
         sums: dict[str, list[float]] = {}
-        for _ in range(config.epochs):
+        for _ in range(config.warmup_epochs if self.warming_up else config.epochs):
             for rows in length_buckets(lengths, config.minibatch_sequences, generator):
                 part = take(batch, rows)
                 target = targets.take(rows, part.mask.shape[1])

@@ -58,6 +58,7 @@ class TrainConfig:
         episodes_per_iteration: episodes played to their end in each iteration.
         archive_fraction: share of them drawn from the risk archive.
         epochs: passes over the episodes of an iteration.
+        warmup_epochs: passes in the iterations in which the critics learn alone.
         minibatch_sequences: whole episodes in a minibatch.
         policy_learning_rate: of fused Adam on the actor.
         critic_learning_rate: of fused Adam on the 1 + K critics.
@@ -84,6 +85,7 @@ class TrainConfig:
     episodes_per_iteration: int = 48
     archive_fraction: float = 0.5
     epochs: int = 4
+    warmup_epochs: int = 12
     minibatch_sequences: int = 8
     policy_learning_rate: float = 1e-4
     critic_learning_rate: float = 5e-4
@@ -106,7 +108,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method '{self.method}' is unknown; valid: {', '.join(METHODS)}")
-        for name in ("iterations", "episodes_per_iteration", "epochs", "minibatch_sequences"):
+        for name in (
+            "iterations",
+            "episodes_per_iteration",
+            "epochs",
+            "warmup_epochs",
+            "minibatch_sequences",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if not 0.0 <= self.archive_fraction <= 1.0:

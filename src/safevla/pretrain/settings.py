@@ -23,7 +23,8 @@ class ImitationConfig:
         minibatch_sequences: whole episodes in a minibatch.
         learning_rate: of fused Adam; falls to a tenth along a half cosine within each round.
         max_grad_norm: clip of the gradient.
-        weights: weight of an action in the cross entropy where it is not 1; rare ones that decide need more.
+        weights: weight of an action in the cross entropy where it is not 1. A rare action that does no harm
+            when it comes too often may have more; `end` may not: a sampling policy would end too early.
         validation_episodes: scenarios judged after each round, greedily and sampled; 0 for none.
         time_budget: seconds after which no further round begins; None: all rounds.
         seed: seeds scenarios, noise, sampling and minibatches.
@@ -41,7 +42,7 @@ class ImitationConfig:
     minibatch_sequences: int = 16
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
-    weights: dict[str, float] = field(default_factory=lambda: {"end": 3.0, "pick_up": 3.0})
+    weights: dict[str, float] = field(default_factory=lambda: {"pick_up": 3.0})
     validation_episodes: int = 48
     time_budget: float | None = None
     seed: int = 0
