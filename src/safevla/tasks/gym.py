@@ -17,11 +17,11 @@ from gymnasium import spaces
 
 from safevla.safety.specification import Specification
 from safevla.tasks.env import HORIZON, HomeVecEnv
+from safevla.tasks.registration import register_environments
 from safevla.tasks.sampling import ScenarioSampler, scenario_stream
-from safevla.types import ACTIONS, NO_ACTION, TASKS, Observation, Scenario
+from safevla.types import ACTIONS, NO_ACTION, Observation, Scenario
 from safevla.world.simulator import HousePool
 
-NAMESPACE = "SafetyChores"
 LONGEST_INSTRUCTION = 200  # characters
 
 
@@ -166,14 +166,6 @@ def make_vec(
         raise ValueError("the list of scenarios is empty; leave it out to draw scenarios")
     env.source = cycle(given) if given else scenario_stream(env.tasks, seed, split, pool, prove)
     return env
-
-
-def register_environments() -> None:
-    """Register SafetyChores/ObjNav-v0, PickUp-v0 and Fetch-v0; doing it twice changes nothing."""
-    for task in TASKS:
-        name = f"{NAMESPACE}/{task}-v0"
-        if name not in gymnasium.registry:
-            gymnasium.register(name, entry_point=ChoresEnv, kwargs={"task": task})
 
 
 register_environments()
