@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--pictures", type=int, default=0, help="budget in pictures instead of minutes")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--homes", type=int, default=64)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))

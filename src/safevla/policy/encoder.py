@@ -8,12 +8,14 @@ is that the sentence speaks of. It is trained on rendered pictures (`pretrain/pe
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as functional
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from safevla.policy.text import EMBEDDING_SIZE
 
@@ -39,7 +41,7 @@ def use_half(precision: str) -> bool:
     if precision not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision {precision!r} is unknown, choose auto, fp32 or bf16")
     if precision == "auto":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return precision == "bf16"
 
@@ -62,33 +64,48 @@ class Maps(NamedTuple):
     heads: torch.Tensor  # (B, len(HEADS), P, P) log-depth, then logits
 
 
+def _norm(width: int, used: bool) -> nn.Module:
+    # Slow statistics: a batch of training pictures shows only a few homes.
+    return nn.BatchNorm2d(width, momentum=0.01) if used else nn.Identity()
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: bool) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.first_norm = _norm(width, norm)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Map (B, width, P, P) to the same shape."""
-        return patches + self.second(functional.relu(self.first(functional.relu(patches))))
+        inner = self.first_norm(self.first(functional.relu(patches)))
+        return patches + self.second(functional.relu(inner))
 
 
 class PerceptionEncoder(nn.Module):
-    """Pictures (B, H, W, 3) uint8, H and W multiples of 8, with the camera that took each, and sentences."""
+    """Pictures (B, H, W, 3) uint8, H and W multiples of 8, with the camera that took each, and sentences.
 
-    def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:
+    Args:
+        config: sizes.
+        norm: with batch normalisation, for training; `folded` gives the same net without.
+    """
+
+    def __init__(self, config: EncoderConfig = EncoderConfig(), norm: bool = False) -> None:
         super().__init__()
         self.config = config
         half, quarter = config.stem
         self.stem_half = nn.Conv2d(3, half, 4, stride=2, padding=1)
+        self.half_norm = _norm(half, norm)
         self.stem_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
+        self.quarter_norm = _norm(quarter, norm)
         self.stem_patch = nn.Conv2d(quarter, config.width, 3, stride=2, padding=1)
+        self.patch_norm = _norm(config.width, norm)
         self.position = nn.Parameter(torch.zeros(CAMERAS, config.width, config.grid, config.grid))
-        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(config.width, norm) for _ in range(config.blocks)))
         self.heads = nn.Conv2d(config.width, len(HEADS), 1)
         self.coarse = nn.Conv2d(config.width, config.match * CELLS * CELLS, 1)
         self.fine = nn.Conv2d(quarter, config.match, 1)
@@ -117,8 +134,12 @@ class PerceptionEncoder(nn.Module):
         image = pictures.permute(0, 3, 1, 2)
         if image.dtype == torch.uint8:
             image = image.to(self.stem_half.weight.dtype) / 255 - 0.5
-        quarter = functional.relu(self.stem_quarter(functional.relu(self.stem_half(image))))
-        patches = self.stem_patch(quarter) + self._positions(height // PATCH, width // PATCH)[camera]
+        half = functional.relu(self.half_norm(self.stem_half(image)))
+        quarter = functional.relu(self.quarter_norm(self.stem_quarter(half)))
+        patches = (
+            self.patch_norm(self.stem_patch(quarter))
+            + self._positions(height // PATCH, width // PATCH)[camera]
+        )
         patches = functional.relu(self.blocks(patches))
         coarse = functional.pixel_shuffle(self.coarse(patches), CELLS)
         return Maps(cells=coarse + self.fine(quarter), heads=self.heads(patches))
@@ -127,6 +148,24 @@ class PerceptionEncoder(nn.Module):
         if (rows, columns) == tuple(self.position.shape[2:]):
             return self.position
         return functional.interpolate(self.position, (rows, columns), mode="bilinear", align_corners=False)
+
+    def folded(self) -> PerceptionEncoder:
+        """Return a copy for use: normalisation by the running statistics goes into the convolutions."""
+        net = PerceptionEncoder(self.config)
+        merged = copy.deepcopy(self).eval()
+        pairs = [
+            (merged, "stem_half", "half_norm"),
+            (merged, "stem_quarter", "quarter_norm"),
+            (merged, "stem_patch", "patch_norm"),
+            *((block, "first", "first_norm") for block in merged.blocks),
+        ]
+        for module, convolution, norm in pairs:
+            if isinstance(getattr(module, norm), nn.BatchNorm2d):
+                fused = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
+                setattr(module, convolution, fused)
+                setattr(module, norm, nn.Identity())
+        net.load_state_dict(merged.state_dict())
+        return net
 
     def match(self, cells: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Return logits that cells show what sentences speak of.
@@ -138,7 +177,8 @@ class PerceptionEncoder(nn.Module):
         Returns:
             (B, S, R, C) logits.
         """
-        query = self.sentence(text.to(self.match_bias.dtype)).to(cells.dtype)
+        # Embeddings have unit length; the net wants numbers of about 1.
+        query = self.sentence(text.to(self.match_bias.dtype) * EMBEDDING_SIZE**0.5).to(cells.dtype)
         logits = torch.bmm(query, cells.flatten(2)) / self.config.match**0.5 + self.match_bias.to(cells.dtype)
         return logits.unflatten(2, cells.shape[2:])
 

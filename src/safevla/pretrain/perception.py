@@ -30,6 +30,7 @@ from safevla.world.catalogue import CATEGORIES
 
 logger = logging.getLogger(__name__)
 
+_WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 16  # sentences compared with each picture in training
 STATE_NAME = "state.pt"
 
@@ -43,7 +44,7 @@ class PerceptionConfig:
         minutes: budget of wall-clock time, over all resumed parts together; ignored when pictures > 0.
         pictures: budget in pictures; makes a run with one worker reproducible. 0 uses `minutes`.
         workers: processes, each with one thread.
-        batch: pictures per worker and step, even.
+        batch: pictures per worker and step, even; many small steps learn most per picture.
         learning_rate: at its peak; it falls to 1 % along a cosine.
         resolution: side of the pictures.
         homes: settled homes that each worker keeps.
@@ -57,7 +58,7 @@ class PerceptionConfig:
     minutes: float = 30.0
     pictures: int = 0
     workers: int = 1
-    batch: int = 64
+    batch: int = 16
     learning_rate: float = 2e-3
     resolution: int = 112
     homes: int = 64
@@ -167,7 +168,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.rank = config, rank
         self.half = use_half(config.precision)
-        self.net = PerceptionEncoder(config.encoder).to(memory_format=torch.channels_last)
+        self.net = PerceptionEncoder(config.encoder, norm=True).to(memory_format=torch.channels_last)
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=1e-3, fused=True
@@ -205,7 +206,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.parameters, 5.0)
         if not bool(torch.isfinite(norm)):
             raise ValueError("the gradient of the encoder is not finite, lower the learning rate")
-        warm = min(1.0, (self.pictures + 1) / (200 * self.config.batch))
+        warm = min(1.0, (self.pictures + 1) / _WARM_PICTURES)
         cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * warm * cosine
@@ -324,11 +325,12 @@ def _run(trainer: Trainer, out: Path, report: Callable[[dict[str, float]], None]
             watched.setdefault(name, []).append(value)
         if trainer.rank == 0 and time.monotonic() > due:
             seconds = time.monotonic() - started
-            row = {f"loss/{name}": float(np.mean(values[-100:])) for name, values in watched.items()}
+            row = {f"loss/{name}": float(np.mean(values[-400:])) for name, values in watched.items()}
             row |= {"pictures": trainer.pictures, "minutes": (trainer.seconds + seconds) / 60}
             row["pictures_per_s"] = (trainer.pictures - begun) / seconds
             row |= validate(trainer.net, trainer.book, config, config.validation_pictures // 4)["all"]
             trainer.save(out, trainer.seconds + time.monotonic() - started)
+            save_encoder(trainer.net, out / "encoder.pt")
             _append(out / "metrics.jsonl", row)
             if report is not None:
                 report(row)
@@ -348,8 +350,8 @@ def _append(path: Path, row: dict[str, float]) -> None:
 
 
 def save_encoder(net: PerceptionEncoder, path: Path) -> None:
-    """Write sizes and weights of an encoder."""
-    torch.save({"config": asdict(net.config), "weights": net.state_dict()}, path)
+    """Write sizes and weights of an encoder, folded for use."""
+    torch.save({"config": asdict(net.config), "weights": net.folded().state_dict()}, path)
 
 
 def load_encoder(path: str | Path) -> PerceptionEncoder:
@@ -373,6 +375,7 @@ def validate(
     The pictures are the same every time, without variation of light, and every category is asked for in every
     picture by its noun.
     """
+    net = net.folded().to(memory_format=torch.channels_last)
     sampler = ViewSampler(7, "val", config.resolution, homes=8, views_per_home=40, vary_light=False)
     scores, counts, distances, errors = [], [], [], []
     masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}

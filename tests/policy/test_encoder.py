@@ -1,0 +1,62 @@
+"""The encoder: folding changes nothing, maps lie where they belong, pictures of whole patches work."""
+
+import pytest
+import torch
+
+from safevla.policy.encoder import CHANNELS, EncoderConfig, PerceptionEncoder, use_half
+
+
+def pictures(count, size, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
+
+
+def test_folding_changes_nothing():
+    torch.manual_seed(0)
+    net = PerceptionEncoder(norm=True)
+    camera = torch.arange(8) % 2
+    for seed in range(4):  # statistics, and weights of the shortcut's end, that are not those of the start
+        net(pictures(8, 112, seed), camera)
+    torch.nn.init.normal_(net.blocks[0].second.weight, std=0.05)
+    ours, folded = net.eval()(pictures(8, 112), camera), net.folded()(pictures(8, 112), camera)
+    torch.testing.assert_close(ours.cells, folded.cells, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.heads, folded.heads, atol=1e-4, rtol=1e-4)
+    assert sum(p.numel() for p in net.folded().parameters()) < sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("size", [64, 112])
+def test_features(size):
+    net = PerceptionEncoder()
+    text = torch.nn.functional.normalize(
+        torch.randn(3, 384, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    camera = torch.tensor([0, 1, 0])
+    maps = net.features(pictures(3, size), camera, text)
+    assert maps.shape == (3, CHANNELS, size // 8, size // 8) and maps.dtype == torch.float16
+    assert maps.isfinite().all() and (maps[:, :4] >= 0).all() and (maps[:, :4] <= 1).all()
+    alone = net.features(pictures(3, size)[1:2], camera[1:2], text[1:2])
+    torch.testing.assert_close(maps[1:2], alone, atol=2e-3, rtol=2e-3)
+    half = net.features(pictures(3, size), camera, text, half=True)
+    torch.testing.assert_close(maps, half, atol=0.05, rtol=0.05)
+
+
+def test_target_map_and_heads_follow_the_picture():
+    """What changes in one corner of the picture changes the maps there and not in the opposite corner."""
+    net = PerceptionEncoder()
+    torch.nn.init.normal_(net.blocks[0].second.weight, std=0.02)
+    before = pictures(1, 112)
+    after = before.clone()
+    after[:, :16, 96:] = 255 - after[:, :16, 96:]
+    text = torch.randn(1, 384, generator=torch.Generator().manual_seed(1))
+    camera = torch.zeros(1, dtype=torch.int64)
+    moved = (net.features(after, camera, text) - net.features(before, camera, text)).float().abs()[0]
+    assert (moved[:, :2, 12:].amax((1, 2)) > 1e-4).all()
+    assert moved[:, 7:, :7].max() == 0
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="multiples of 8"):
+        PerceptionEncoder()(pictures(1, 100), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(ValueError, match="choose auto, fp32 or bf16"):
+        use_half("fp16")
+    assert EncoderConfig().grid == 14
