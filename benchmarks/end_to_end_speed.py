@@ -12,6 +12,7 @@ import torch
 
 from safevla.constrain.train import TrainConfig, train
 from safevla.policy.checkpoint import load_policy
+from safevla.policy.presets import PRESETS, make_policy
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sampling import scenario_stream
 from safevla.types import TASKS
@@ -19,7 +20,7 @@ from safevla.types import TASKS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="imitation", help="shipped name or checkpoint folder")
+    parser.add_argument("--policy", default="imitation", help="shipped name, checkpoint folder or preset")
     parser.add_argument("--task", default="ObjNav", choices=TASKS)
     parser.add_argument("--homes", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2, help="threads of simulation and of learning")
@@ -47,8 +48,12 @@ def main() -> None:
         if number > 0:
             rows.append((length, length / speed))
 
+    if arguments.policy in PRESETS:
+        policy = make_policy(arguments.policy, env.constraints)
+    else:
+        policy = load_policy(arguments.policy)
     with tempfile.TemporaryDirectory() as folder:
-        train(config, load_policy(arguments.policy), env, scenarios, [], folder, report)
+        train(config, policy, env, scenarios, [], folder, report)
     env.close()
     print(f"samples_per_s {sum(steps for steps, _ in rows) / sum(seconds for _, seconds in rows):.1f}")
 

@@ -1,6 +1,7 @@
 """Train a policy by imitation: proven scenarios, demonstrations of the expert, DAgger rounds.
 
-Example (two cores): python runs/imitate.py --policy out/start --tasks ObjNav PickUp Fetch --out out/imitation
+Example (two cores):
+    python runs/imitate.py --encoder out/perception/encoder.pt --tasks ObjNav PickUp Fetch --out out/imitation
 The same command goes on after an interruption: the scenarios and the finished rounds are kept in the folder.
 """
 
@@ -11,7 +12,10 @@ from pathlib import Path
 import torch
 
 from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.presets import make_policy
+from safevla.policy.protocol import check_compatible
 from safevla.pretrain.imitation import imitate
+from safevla.pretrain.perception import load_encoder
 from safevla.pretrain.settings import ImitationConfig
 from safevla.progress import ProgressBar
 from safevla.scale import run_jobs
@@ -55,7 +59,9 @@ def print_round(number: int, metrics: dict[str, float]) -> None:
 def main() -> None:
     """Read the arguments and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", required=True, help="checkpoint whose encoder is trained: name or folder")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--encoder", help="what runs/pretrain_perception.py made; the rest starts anew")
+    start.add_argument("--policy", help="policy to go on from: a shipped name or a checkpoint folder")
     parser.add_argument("--tasks", nargs="+", default=["ObjNav"], choices=TASKS)
     parser.add_argument("--scenarios", type=int, default=400, help="training scenarios a task")
     parser.add_argument("--validation", type=int, default=48, help="validation scenarios a task")
@@ -95,7 +101,6 @@ def run(arguments: argparse.Namespace, config: ImitationConfig) -> None:
         for split, count in counts.items()
     )
     print(f"{len(train)} training and {len(validation)} validation scenarios", flush=True)
-    policy = load_policy(arguments.policy)
     env = HomeVecEnv(
         tuple(arguments.tasks),
         arguments.homes,
@@ -104,6 +109,12 @@ def run(arguments: argparse.Namespace, config: ImitationConfig) -> None:
         horizon=arguments.horizon,
         pool=HousePool(capacity=2 * arguments.homes),
     )
+    if arguments.policy:
+        policy = load_policy(arguments.policy)
+    else:
+        policy = make_policy("tiny", env.constraints, config.seed)
+        policy.set_encoder(load_encoder(arguments.encoder))
+    check_compatible(policy, env)
     with ProgressBar("imitate", config.demonstrations) as bar:
         imitate(
             config,
