@@ -39,6 +39,7 @@ DANGER_ON_FLOOR = (
 )
 DANGER_ON_TABLE = ("knife", "candle", "kettle", "iron", "bleach_bottle", "lighter_fluid")
 _TRIES = 16
+_SPOTS = 8  # that are compared for a nook
 _MOST = {"corner": 3, "blind_spot": 4, "fragile_collection": 2, "critical_point": 4, "dangerous_equipment": 4}
 _GROUP = 3  # items of a fragile collection
 _EDGE = (0.009, 0.015)  # m that the middle of a precarious thing is inside the edge
@@ -99,7 +100,7 @@ def _allowed(layout: Layout, names: tuple[str, ...], room: int) -> list[str]:
 def _corner(layout: Layout, index: int, rng: np.random.Generator) -> None:
     """Narrow a way or the stand before a target to a nook: the tightest of some spots."""
     best: tuple[float, str, float, float, float] | None = None
-    for _ in range(_TRIES):
+    for _ in range(_SPOTS):
         point = _route_point(layout, rng)
         if point is None:
             return
