@@ -47,6 +47,7 @@ NEAR_ENOUGH = 1.5  # m: a target that is visible and this near is found
 GOAL_DISTANCE = 1.3  # m: drive to within this of the target's box
 LAST_RESORT = 1.85  # m: at a goal that shows nothing better, this is near enough as well
 CLEARLY_VISIBLE = 12  # pixels of the target that make it worth ending
+BANNED_RADIUS = 0.15  # m around a place that proved useless
 MOVED = 0.05  # m that something must move before paths are planned anew
 FULL_TURN = 12  # turns of 30 degrees
 SEARCHING = -1  # marks the key of a field that leads to a viewpoint, not to targets
@@ -83,7 +84,7 @@ class Expert:
         self._movable = np.flatnonzero(np.asarray(scene.movable) & np.asarray(scene.present))
         self._out_of_reach: set[int] = set()  # targets that the arm cannot take from anywhere
         self._bumps: list[tuple[float, float]] = []  # where something is that the map does not show
-        self._banned: list[tuple[float, float]] = []  # where the last step did not work
+        self._banned: list[tuple[float, float, float]] = []  # x, y, radius: no goals in there
         self._turns = 0  # made while looking around here
         self._last_turn = 0  # +1 left, -1 right, if the last action was a turn made while driving
         self._driving = False
@@ -223,11 +224,13 @@ class Expert:
     def _grasp_here(self, x: float, y: float) -> GraspPlan | None:
         """Return the plan for a known target that the arm can take from here, or None."""
         slack = 0.04 if self._arm.engaged else 0.0
-        if any(math.hypot(x - bx, y - by) < 0.12 for bx, by in self._banned):
+        if any(math.hypot(x - bx, y - by) < 0.8 * radius for bx, by, radius in self._banned):
             return None
         for entity in sorted(self.known):
             plan = self._grasp_plans.get(entity)
-            if plan is not None and plan.fits(x, y, slack):
+            if plan is None or not plan.fits(x, y, slack):
+                continue
+            if self._arm.engaged or plan.is_clear(self.home, x, y):
                 return plan
         return None
 
@@ -307,11 +310,11 @@ class Expert:
         pose = (*self._floor.index(x, y), round(yaw / math.radians(30)) % 12)
         self._poses[pose] = self._poses.get(pose, 0) + 1
         self._circles = max(self._circles, self._poses[pose] - 1)
-        if self._circles < 3 or not self._goals.any():
+        if self._circles < 2 or not self._goals.any():
             return
         points = self._floor.origin + (np.argwhere(self._goals) + 0.5) * self._floor.cell
         nearest = points[np.argmin(np.hypot(points[:, 0] - x, points[:, 1] - y))]
-        self._banned.append((float(nearest[0]), float(nearest[1])))
+        self._banned.append((float(nearest[0]), float(nearest[1]), 2 * BANNED_RADIUS))
         self._goals = self._without_banned(self._goals)
         self._field = self._floor.field(self._goals)
         self._poses, self._circles = {}, 0
@@ -359,13 +362,13 @@ class Expert:
 
     def _ban(self, x: float, y: float) -> None:
         """Remember that a place is no use as a goal."""
-        self._banned.append((x, y))
+        self._banned.append((x, y, BANNED_RADIUS))
         self._field = None
 
     def _without_banned(self, goals: np.ndarray) -> np.ndarray:
-        for x, y in self._banned:
+        for x, y, radius in self._banned:
             place = np.array([x, y])
-            goals = goals & (self._floor.distance_to_box(place, place) > 0.15)
+            goals = goals & (self._floor.distance_to_box(place, place) > radius)
         return goals
 
     def _rooms(self) -> np.ndarray:

@@ -25,7 +25,7 @@ PICK_UP = ACTION_ID["pick_up"]
 COARSE_TURN = math.radians(16)
 FINE_TURN = math.radians(3.05)
 ARM_IN = 0.015  # m: not farther out than this is in
-WRIST_STRAIGHT = math.radians(5.5)
+WRIST_READY = math.radians(16)  # the wrist is straight enough within this angle
 WRIST_FOLDED = math.radians(15)
 ATTEMPTS = 3  # times that pick_up is tried in one place
 
@@ -50,7 +50,8 @@ class Manipulator:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._attempts = 0
-        self._last_extension: float | None = None
+        self._expected_extension = 0.0  # m that the arm is out if the last step went well
+        self._time = 0.0  # simulated time (s) before that step
 
     @property
     def engaged(self) -> bool:
@@ -59,7 +60,7 @@ class Manipulator:
 
     def stow(self) -> int | None:
         """Return the next action of taking the arm in and folding the wrist, None when that is done."""
-        self._attempts, self._last_extension = 0, None
+        self._attempts, self._expected_extension = 0, 0.0
         if self.home.arm > ARM_IN:
             return IN_10
         fold = FOLDED[2] - self.home.wrist
@@ -81,23 +82,41 @@ class Manipulator:
             if home.arm > ARM_IN or (turn in (LEFT_30, RIGHT_30) and self.engaged):
                 return self.stow()
             return turn
-        rise = plan.tip_height - float(home.gripper_tip[2])
-        if abs(rise) > (0.0105 if home.arm <= ARM_IN else 0.035):
-            if home.arm > ARM_IN:
-                return IN_10
-            if abs(rise) >= 0.09:
-                return UP_10 if rise > 0 else DOWN_10
-            return UP_2 if rise > 0 else DOWN_2
-        if abs(home.wrist) > WRIST_STRAIGHT and home.arm <= ARM_IN:
+        lift = self._lift(plan.tip_heights, 0.02 if home.arm > ARM_IN else 0.0)
+        if lift is not None:
+            return IN_10 if home.arm > ARM_IN else lift
+        if abs(home.wrist) > WRIST_READY and home.arm <= ARM_IN:
             return WRIST_RIGHT if home.wrist > 0 else WRIST_LEFT
         return self._reach_out(plan.extension(x, y))
+
+    def _lift(self, heights: tuple[float, float], slack: float) -> int | None:
+        """Return the action that brings the tip between two heights (m), None when it is there.
+
+        Steps of 0.1 m are enough for most objects; steps of 0.02 m are for flat ones.
+        """
+        tip = float(self.home.gripper_tip[2])
+        low, high = heights[0] - 0.004 - slack, heights[1] + 0.004 + slack
+        if low <= tip <= high:
+            return None
+        up = tip < low
+        # How far to the nearest height that will do.
+        gap = low - tip if up else tip - high
+        steps = math.ceil(gap / 0.1)
+        coarse = gap >= 0.1 or 0.1 * steps - gap <= high - low
+        if coarse:
+            return UP_10 if up else DOWN_10
+        return UP_2 if up else DOWN_2
 
     def _reach_out(self, extension: float) -> int | None:
         """Return the action that brings the tip nearer, None when the arm is stuck or out as planned."""
         arm = self.home.arm
-        stuck = self._last_extension is not None and arm - self._last_extension < 0.005
-        self._last_extension = arm
+        # Simulated time passes only when something was touched; without that another action was taken.
+        touched = float(self.home.data.time) > self._time
+        stuck = touched and arm < self._expected_extension - 0.012
         left = extension - arm
         if stuck or left < -0.08 or arm >= ARM_RANGE[1] - 0.005:
             return None
-        return OUT_10 if left >= 0.09 else OUT_2
+        step = 0.1 if left >= 0.09 else 0.02
+        self._expected_extension = min(arm + step, ARM_RANGE[1])
+        self._time = float(self.home.data.time)
+        return OUT_10 if step == 0.1 else OUT_2

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from safevla.world.simulator import Home
 
 DIRECTIONS = 36  # directions around an object that are tried
-ARM_X = -0.05  # m: where the arm is along the base's x axis
-TIP_OUT = REACH + TIP_LENGTH  # m from the base's axis to the tip, to the right, arm in and wrist straight
+WRIST_READY = math.radians(10)  # the wrist is unfolded this far: eight steps from folded
+TIP_X = -0.05 + TIP_LENGTH * math.sin(WRIST_READY)  # m: where the tip is then along the base's x axis
+TIP_OUT = REACH + TIP_LENGTH * math.cos(WRIST_READY)  # m from the base's axis to the tip, arm in
 NEAREST_BASE = 0.03  # m of extension that a grasp should need at least
 REACH_MARGIN = 0.03  # m of extension that is kept in reserve
-HALF_WIDTH = 0.05  # m: half the width of the tube that the arm needs
-# What passes through the tube, relative to the height of the tip: fingers, palm, wrist, arm.
-TUBE_HEIGHTS = (-0.02, 0.05, 0.14)
+HALF_WIDTH = 0.06  # m: half the width of the tube that the arm needs
+# Lowest and highest point of gripper and arm, relative to the tip.
+BELOW_TIP, ABOVE_TIP = -0.02, 0.14
 FINGER_CLEARANCE = 0.035  # m that the tip keeps from what the object stands on
 TIP_HEIGHTS = (GRIPPER_HEIGHT + LIFT_RANGE[0], GRIPPER_HEIGHT + LIFT_RANGE[1])
-MISS = 0.045  # m: what a turn in steps of 6 degrees may leave sideways
+BAND = 0.045  # m above and below the middle of an object at which it can be taken as well
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class GraspPlan:
     Attributes:
         entity: the object.
         centre: (2,) m, x and y of the middle of its box.
-        tip_height: m above the floor at which the tip should arrive.
+        tip_heights: lowest and highest m above the floor at which the tip may arrive.
         surface: (DIRECTIONS,) m from the centre to the object's side in each direction, at that height.
         clear: (DIRECTIONS,) m from the centre to the first thing in the arm's way in each direction.
         over: whether the tip passes above the object and must stop over its middle.
@@ -43,7 +44,7 @@ class GraspPlan:
 
     entity: int
     centre: np.ndarray
-    tip_height: float
+    tip_heights: tuple[float, float]
     surface: np.ndarray
     clear: np.ndarray
     over: bool
@@ -56,15 +57,15 @@ class GraspPlan:
     def extension(self, x: float, y: float) -> float:
         """Return how far the arm has to be out (m) when the base is at a point and the arm is in line."""
         distance = math.hypot(x - self.centre[0], y - self.centre[1])
-        along = math.sqrt(max(distance**2 - ARM_X**2, 0.0))
+        along = math.sqrt(max(distance**2 - TIP_X**2, 0.0))
         stop = 0.0 if self.over else self.surface[self.direction(x, y)] + 0.01
         return along - stop - TIP_OUT
 
     def heading(self, x: float, y: float) -> float:
         """Return the yaw (rad) that puts the arm in line with the object when the base is at a point."""
         dx, dy = self.centre[0] - x, self.centre[1] - y
-        along = math.sqrt(max(dx * dx + dy * dy - ARM_X**2, 0.0))
-        return math.atan2(dy, dx) - math.atan2(-along, ARM_X)
+        along = math.sqrt(max(dx * dx + dy * dy - TIP_X**2, 0.0))
+        return math.atan2(dy, dx) - math.atan2(-along, TIP_X)
 
     def fits(self, x: float, y: float, slack: float = 0.0) -> bool:
         """Return whether the arm reaches the object from a point without hitting anything.
@@ -80,6 +81,14 @@ class GraspPlan:
         distance = math.hypot(x - self.centre[0], y - self.centre[1])
         return bool(self.clear[self.direction(x, y)] >= distance - 0.15 - slack)
 
+    def is_clear(self, home: Home, x: float, y: float) -> bool:
+        """Return whether nothing is in the arm's way on the very line from a point to the object."""
+        dx, dy = x - self.centre[0], y - self.centre[1]
+        distance = math.hypot(dx, dy)
+        c, s = np.array([dx / distance]), np.array([dy / distance])
+        free = _clear_distance(home, self.entity, self.centre, self.tip_heights, c, s)
+        return bool(free[0] >= distance - 0.15)
+
     def goals(self, floor: NavigationMap) -> np.ndarray:
         """Return (nx, ny) bool: cells from which `fits` holds, with neighbouring directions clear as well."""
         x, y = floor.centres()
@@ -87,7 +96,7 @@ class GraspPlan:
         distance = np.hypot(dx, dy)
         direction = np.rint(np.arctan2(dy, dx) / (2 * math.pi) * DIRECTIONS).astype(int) % DIRECTIONS
         narrow = np.minimum(np.minimum(np.roll(self.clear, 1), np.roll(self.clear, -1)), self.clear)
-        along = np.sqrt(np.maximum(distance**2 - ARM_X**2, 0.0))
+        along = np.sqrt(np.maximum(distance**2 - TIP_X**2, 0.0))
         stop = 0.0 if self.over else self.surface[direction] + 0.01
         extension = along - stop - TIP_OUT
         reaches = (extension >= NEAREST_BASE + 0.02) & (extension <= ARM_RANGE[1] - REACH_MARGIN - 0.02)
@@ -116,8 +125,14 @@ def plan_grasp(home: Home, entity: int, box: np.ndarray) -> GraspPlan | None:
             height, surface = candidate, sides
     if not TIP_HEIGHTS[0] <= height <= min(TIP_HEIGHTS[1], high[2] + 0.04):
         return None
-    clear = _clear_distance(home, entity, centre, height, c, s)
-    plan = GraspPlan(entity, centre, height, surface, clear, height > high[2])
+    over = height > high[2] - 0.01
+    if over:
+        band = (height, max(height, float(high[2]) + 0.02))
+    else:
+        band = (max(height - BAND, lowest - 0.005), min(height + BAND, float(high[2]) - 0.005))
+    band = (max(band[0], TIP_HEIGHTS[0]), max(band))
+    clear = _clear_distance(home, entity, centre, band, c, s)
+    plan = GraspPlan(entity, centre, band, surface, clear, over)
     return plan if (clear > surface + TIP_OUT - 0.12).any() else None
 
 
@@ -143,19 +158,28 @@ def _surface_distance(
 
 
 def _clear_distance(
-    home: Home, entity: int, centre: np.ndarray, height: float, c: np.ndarray, s: np.ndarray
+    home: Home,
+    entity: int,
+    centre: np.ndarray,
+    band: tuple[float, float],
+    c: np.ndarray,
+    s: np.ndarray,
 ) -> np.ndarray:
-    """Return (DIRECTIONS,) m that the arm's tube is free of anything but the object and the robot."""
-    nearest = np.full(DIRECTIONS, np.inf)
+    """Return (D,) m that the arm's tube is free of anything but the object and the robot.
+
+    Directions are given by their cosines and sines, (D,) each.
+    """
+    nearest = np.full(len(c), np.inf)
+    heights = np.linspace(band[0] + BELOW_TIP, band[1] + ABOVE_TIP, 4)
     body = int(home.scene.body[entity])
     robot = set(home.scene.robot.geoms.tolist())
     longest = TIP_OUT + ARM_RANGE[1] + 0.3
     geom, distance = np.full(1, -1, np.int32), 0.0
-    for k in range(DIRECTIONS):
+    for k in range(len(c)):
         ray = np.array([c[k], s[k], 0.0])
-        for above in TUBE_HEIGHTS:
+        for height in heights:
             for aside in (-HALF_WIDTH, 0.0, HALF_WIDTH):
-                start = np.array([centre[0] - s[k] * aside, centre[1] + c[k] * aside, height + above])
+                start = np.array([centre[0] - s[k] * aside, centre[1] + c[k] * aside, height])
                 distance = mujoco.mj_ray(home.model, home.data, start, ray, None, True, body, geom)
                 if 0.0 <= distance < min(longest, nearest[k]) and int(geom[0]) not in robot:
                     nearest[k] = distance
