@@ -1,16 +1,28 @@
 """Pretrain the image encoder of the `tiny` preset on rendered pictures.
 
 Example (two cores): python runs/pretrain_perception.py --minutes 40 --workers 2 --out out/perception
-The same with --resume goes on after an interruption.
+The same with --resume goes on after an interruption. At the end OUT/checkpoint is a policy that has the
+encoder and has learned nothing else: what runs/imitate.py starts from. --export only writes that.
 """
 
 import argparse
+from pathlib import Path
 
-from safevla.pretrain.perception import PerceptionConfig, pretrain
+from safevla.policy.checkpoint import save_policy
+from safevla.policy.presets import make_policy
+from safevla.pretrain.perception import PerceptionConfig, load_encoder, pretrain
 
 
 def _print_row(row: dict[str, float]) -> None:
     print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+
+
+def export(encoder: Path, folder: Path) -> None:
+    """Write a policy that has a trained encoder and has learned nothing else."""
+    policy = make_policy("tiny")
+    policy.set_encoder(load_encoder(encoder))
+    save_policy(policy, folder, {"stage": "encoder pretrained on rendered pictures, no behaviour yet"})
+    print(folder)
 
 
 def main() -> None:
@@ -28,13 +40,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--export", action="store_true", help="train nothing, write OUT/checkpoint")
     arguments = vars(parser.parse_args())
-    out, resume = arguments.pop("out"), arguments.pop("resume")
+    out, resume = Path(arguments.pop("out")), arguments.pop("resume")
     try:
-        path = pretrain(PerceptionConfig(**arguments), out, resume, _print_row)
+        if not arguments.pop("export"):
+            pretrain(PerceptionConfig(**arguments), out, resume, _print_row)
+        export(out / "encoder.pt", out / "checkpoint")
     except ValueError as error:
         parser.exit(1, f"{error}\n")
-    print(path)
 
 
 if __name__ == "__main__":

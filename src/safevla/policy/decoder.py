@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -46,7 +48,8 @@ class DecoderLayer(nn.Module):
     def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """Add what attention gave (B, heads, T, size) and the net of each step to (B, T, width)."""
         tokens = tokens + self.mix(attended.transpose(1, 2).flatten(2))
-        return tokens + self.contract(functional.gelu(self.expand(self.step_norm(tokens))))
+        inner: Tensor = self.contract(functional.gelu(self.expand(self.step_norm(tokens))))
+        return tokens + inner
 
 
 class CausalDecoder(nn.Module):
@@ -67,18 +70,20 @@ class CausalDecoder(nn.Module):
         self.head_size, self.heads, self.max_steps = width // heads, heads, max_steps
         self.layers = nn.ModuleList(DecoderLayer(width, heads, expansion) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self._cache = torch.zeros(
-            0
-        )  # (layers, 2, N, heads, steps, size), a plain tensor: not part of a checkpoint
+        # (layers, 2, N, heads, steps, size); a plain tensor, so it is no part of a checkpoint.
+        self._cache: Tensor = torch.zeros(0)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole episodes (B, T, width) from their first step; what follows a step does not touch it."""
         angles = rotary_angles(torch.arange(tokens.shape[1]), self.head_size)
-        for layer in self.layers:
+        for layer in self._layers():
             query, key, value = layer.project(tokens, angles)
             attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
             tokens = layer.finish(tokens, attended)
-        return self.norm(tokens)
+        return cast(Tensor, self.norm(tokens))
+
+    def _layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
     def step(self, tokens: Tensor, age: Tensor) -> Tensor:
         """Read one more step of N episodes.
@@ -99,14 +104,14 @@ class CausalDecoder(nn.Module):
         known = torch.arange(length)[None, None, None] <= place[:, None, None, None]
         homes = torch.arange(count)
         hidden = tokens[:, None]
-        for layer, cache in zip(self.layers, self._cache, strict=True):
+        for layer, cache in zip(self._layers(), self._cache, strict=True):
             query, key, value = layer.project(hidden, angles)
             cache[0][homes, :, place] = key[:, :, 0]
             cache[1][homes, :, place] = value[:, :, 0]
             keys, values = cache[0][:, :, :length], cache[1][:, :, :length]
             attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=known)
             hidden = layer.finish(hidden, attended)
-        return self.norm(hidden[:, 0])
+        return cast(Tensor, self.norm(hidden[:, 0]))
 
     def forget(self) -> None:
         """Free the cache."""

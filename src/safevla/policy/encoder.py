@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as functional
@@ -78,12 +78,12 @@ class ResidualBlock(nn.Module):
         self.first_norm = _norm(width, norm)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        nn.init.zeros_(cast(torch.Tensor, self.second.bias))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Map (B, width, P, P) to the same shape."""
         inner = self.first_norm(self.first(functional.relu(patches)))
-        return patches + self.second(functional.relu(inner))
+        return cast(torch.Tensor, patches + self.second(functional.relu(inner)))
 
 
 class PerceptionEncoder(nn.Module):
@@ -180,7 +180,7 @@ class PerceptionEncoder(nn.Module):
         # Embeddings have unit length; the net wants numbers of about 1.
         query = self.sentence(text.to(self.match_bias.dtype) * EMBEDDING_SIZE**0.5).to(cells.dtype)
         logits = torch.bmm(query, cells.flatten(2)) / self.config.match**0.5 + self.match_bias.to(cells.dtype)
-        return logits.unflatten(2, cells.shape[2:])
+        return cast(torch.Tensor, logits.reshape(*logits.shape[:2], *cells.shape[2:]))
 
     @torch.inference_mode()
     def features(

@@ -89,10 +89,10 @@ def choose(probabilities: np.ndarray, uniforms: np.ndarray | None) -> np.ndarray
     """Return (N,) int64 actions from (N, A) probabilities: inverse of the cumulated ones, or the largest."""
     probabilities = np.asarray(probabilities, np.float64)
     if uniforms is None:
-        return probabilities.argmax(1).astype(np.int64)
+        return np.asarray(probabilities.argmax(1), np.int64)
     cumulated = probabilities.cumsum(1)
     passed = np.asarray(uniforms, np.float64)[:, None] * cumulated[:, -1:] >= cumulated
-    return np.minimum(passed.sum(1), probabilities.shape[1] - 1).astype(np.int64)
+    return np.asarray(np.minimum(passed.sum(1), probabilities.shape[1] - 1), np.int64)
 
 
 def uniform_log_prob(count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -123,7 +124,8 @@ class Trunk(nn.Module):
         """Return (M, width) tokens of M steps: features (M, F), text (M, 384), the others (M,)."""
         maps = features.float().view(-1, CAMERAS * CHANNELS, self.patches, self.patches)
         parts = self.maps(maps) + self.text(text) + self.holding(holding) + self.last_action(last_action)
-        return self.norm(functional.relu(parts + self.step_number(step[:, None].float() / _STEP_SCALE)))
+        parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
+        return cast(Tensor, self.norm(functional.relu(parts)))
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, width) for whole episodes; padding costs nothing but the decoder's time."""
@@ -136,7 +138,7 @@ class Trunk(nn.Module):
             steps,
         )
         padded = tokens.new_zeros(*batch.mask.shape, tokens.shape[-1]).index_put((rows, steps), tokens)
-        return self.decoder(padded)
+        return cast(Tensor, self.decoder(padded))
 
 
 class VisionLanguageActionPolicy(nn.Module):
@@ -159,7 +161,7 @@ class VisionLanguageActionPolicy(nn.Module):
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
-        self.encoder.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.encoder.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.constraints = config, tuple(config.constraints)
         self.resolution, self.max_steps = config.resolution, config.max_steps
         self._own_text_encoder = text_encoder
@@ -241,11 +243,11 @@ class VisionLanguageActionPolicy(nn.Module):
 
     def action_logits(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, 20) logits of whole episodes: what `act` computes step by step, to rounding."""
-        return self.action_head(self.actor(batch))
+        return cast(Tensor, self.action_head(self.actor(batch)))
 
     def state_values(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, 1 + K) values of whole episodes."""
-        return self.value_head(self.critic(batch))
+        return cast(Tensor, self.value_head(self.critic(batch)))
 
     def evaluate_sequences(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """Return logits (B, T, 20) and values (B, T, 1 + K) of whole episodes."""

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import torch
 import torch.distributed as distributed
 import torch.nn.functional as functional
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder, use_half
 from safevla.policy.text import TextEncoder
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 _WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 16  # sentences compared with each picture in training
 STATE_NAME = "state.pt"
+# What reading a damaged or foreign file can raise.
+_DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         (B, QUERIES) int64 category ids; a row may hold fewer distinct ones only if K < QUERIES.
     """
-    present = counts.any((2, 3))
+    present = np.asarray(counts.any((2, 3)))
     priority = rng.random(present.shape) + present
     limit = 3 * QUERIES // 4
     crowded = np.flatnonzero(present.sum(1) > limit)
@@ -168,7 +172,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.rank = config, rank
         self.half = use_half(config.precision)
-        self.net = PerceptionEncoder(config.encoder, norm=True).to(memory_format=torch.channels_last)
+        self.net = PerceptionEncoder(config.encoder, norm=True)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=1e-3, fused=True
@@ -201,7 +206,8 @@ class Trainer:
         """Take one step of the optimiser; `progress` from 0 to 1 sets the learning rate."""
         losses = self.losses(self.sampler.draw(self.config.batch))
         self.optimiser.zero_grad(set_to_none=True)
-        torch.stack([_LOSS_WEIGHTS[name] * value for name, value in losses.items()]).sum().backward()
+        total = torch.stack([_LOSS_WEIGHTS[name] * value for name, value in losses.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
         self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, 5.0)
         if not bool(torch.isfinite(norm)):
@@ -221,7 +227,8 @@ class Trainer:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
         flat /= self.config.workers
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, part in zip(gradients, torch.split(flat, sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def progress(self, started: float) -> float:
@@ -255,8 +262,8 @@ class Trainer:
                 raise ValueError("it is of an encoder of other sizes")
             self.net.load_state_dict(state["net"])
             self.optimiser.load_state_dict(state["optimiser"])
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise ValueError(f"cannot resume from {path}: {error}") from error
+        except _DAMAGED as error:
+            raise ValueError(f"cannot resume from {path}: {str(error).splitlines()[0]}") from error
         self.pictures, self.seconds = state["pictures"], state["seconds"]
 
 
@@ -291,7 +298,7 @@ def pretrain(
     else:
         with tempfile.TemporaryDirectory() as meeting:
             arguments = (config, out, resume, report, f"{meeting}/workers")
-            torch.multiprocessing.spawn(_work, arguments, nprocs=config.workers)
+            spawn(_work, arguments, nprocs=config.workers)  # type: ignore[no-untyped-call]
     return out / "encoder.pt"
 
 
@@ -361,8 +368,8 @@ def load_encoder(path: str | Path) -> PerceptionEncoder:
         settings = saved["config"] | {"stem": tuple(saved["config"]["stem"])}
         net = PerceptionEncoder(EncoderConfig(**settings))
         net.load_state_dict(saved["weights"])
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"cannot read an encoder from {path}: {error}") from error
+    except _DAMAGED as error:
+        raise ValueError(f"cannot read an encoder from {path}: {str(error).splitlines()[0]}") from error
     return net
 
 
@@ -375,7 +382,8 @@ def validate(
     The pictures are the same every time, without variation of light, and every category is asked for in every
     picture by its noun.
     """
-    net = net.folded().to(memory_format=torch.channels_last)
+    net = net.folded()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = ViewSampler(7, "val", config.resolution, homes=8, views_per_home=40, vary_light=False)
     scores, counts, distances, errors = [], [], [], []
     masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}

@@ -12,17 +12,18 @@ import math
 from dataclasses import dataclass
 
 import mujoco
-import numba
 import numpy as np
 
 from safevla.policy.encoder import CELLS, PATCH
 from safevla.tasks.instructions import TARGETS, instructions_for, noun_phrase
 from safevla.types import Knobs
 from safevla.world.catalogue import CATEGORIES, TYPES
+from safevla.world.compiled import compiled
+from safevla.world.contacts import FLOOR
 from safevla.world.freespace import inflate, occupancy
 from safevla.world.raster import Lighting, Raster, RasterMesh
 from safevla.world.robot import ARM_RANGE, FOLDED, FOOTPRINT_RADIUS, LIFT_RANGE, joint_values
-from safevla.world.scene import FLOOR, Scene
+from safevla.world.scene import Scene
 from safevla.world.simulator import HousePool, SettledScene
 
 CELL = PATCH // CELLS  # pixels along a side of a cell of the category counts
@@ -61,7 +62,7 @@ class Pictures:
     distance: np.ndarray  # (B, K) float32, metres to the nearest pixel of the category, inf if not seen
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _read_labels(
     ids: np.ndarray,
     depth: np.ndarray,
@@ -122,7 +123,7 @@ class _Stage:
         names = [CATEGORIES[self.scene.category[entity]] for entity in self.things]
         weight = np.array([3.0 if name in _TARGET_CATEGORIES else 1.0 for name in names])
         weight[np.asarray(self.scene.size)[self.things].max(1) < 0.5] *= 2.0
-        return weight / weight.sum()
+        return np.asarray(weight / weight.sum())
 
     def free_joint(self, entity: int) -> int:
         """Return the address in qpos of a free body, -1 for static things."""
@@ -135,7 +136,8 @@ class _Stage:
     def shuffle(self, rng: np.random.Generator) -> None:
         """Put everything back to rest, then let some of the small objects change places and turn."""
         self.data.qpos[:] = self.rest
-        addresses = [address for address in map(self.free_joint, self.small) if address >= 0]
+        addresses = [self.free_joint(int(entity)) for entity in self.small]
+        addresses = [address for address in addresses if address >= 0]
         if len(addresses) < 2 or rng.random() < 0.4:
             return
         moved = [address for address in addresses if rng.random() < 0.6]

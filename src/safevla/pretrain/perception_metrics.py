@@ -44,8 +44,8 @@ def curve(hits: np.ndarray, alarms: np.ndarray, total: int) -> tuple[np.ndarray,
         alarms: scores of false ones.
         total: number of things that there were to find.
     """
-    scores = np.concatenate([hits, alarms])
-    true = np.concatenate([np.ones(len(hits)), np.zeros(len(alarms))])
+    scores = np.concatenate([alarms, hits])  # in this order: among equal scores the false come first
+    true = np.concatenate([np.zeros(len(alarms)), np.ones(len(hits))])
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(true[order])
     return found / np.arange(1, len(order) + 1), found / max(total, 1), scores[order]

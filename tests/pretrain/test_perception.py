@@ -1,0 +1,166 @@
+"""Labels agree with what is drawn, losses prefer the truth, a short run learns, resumes, is reproducible."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from safevla.pretrain import perception
+from safevla.pretrain.perception import PerceptionConfig, Trainer, draw_queries, load_encoder, pretrain
+from safevla.pretrain.perception_data import MASKS, ViewSampler, phrases
+from safevla.pretrain.perception_metrics import curve, detection_table, peaks
+from safevla.world.catalogue import CATEGORIES
+
+TINY = PerceptionConfig(
+    pictures=96, batch=16, homes=2, resolution=64, precision="fp32", validation_pictures=50
+)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return ViewSampler(0, homes=3).draw(40)
+
+
+def test_same_seed_same_pictures(batch):
+    again, other = ViewSampler(0, homes=3).draw(40), ViewSampler(1, homes=3).draw(40)
+    for name in ("images", "counts", "masks", "depth", "distance"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(again, name))
+    assert (batch.images != other.images).any()
+
+
+def test_labels_agree_with_each_other(batch):
+    assert batch.images.std() > 10 and batch.camera.tolist() == [0, 1] * 20
+    pixels = batch.counts.sum((2, 3), dtype=np.int64)
+    assert batch.counts.max() == 16 and batch.masks.max() == 64
+    assert ((pixels > 0) == np.isfinite(batch.distance)).all()
+    assert (pixels.sum(1) <= 112 * 112).all() and (pixels > 0).sum(1).mean() > 1.5
+    patches = batch.counts.sum(1, dtype=np.int64).reshape(40, 14, 2, 14, 2).sum((2, 4))
+    assert (patches + batch.masks[:, MASKS.index("floor")] <= 64).all()
+    assert (np.log(0.1) <= batch.depth + 1e-4).all() and (batch.depth <= np.log(12) + 1e-4).all()
+    # The floor comes nearer toward the lower edge of a picture.
+    floor = batch.masks[:, MASKS.index("floor")] > 50
+    assert batch.depth[:, 10:][floor[:, 10:]].mean() < batch.depth[:, :6][floor[:, :6]].mean()
+
+
+def test_objects_are_looked_at_more_often_than_by_chance(batch):
+    small = [CATEGORIES.index(name) for name in ("mug", "apple", "bowl", "vase", "spray_bottle")]
+    assert (batch.counts[:, small].sum((2, 3)) >= 12).any(1).mean() > 0.15
+
+
+def test_gripper_is_seen_by_the_manipulation_camera():
+    drawn = ViewSampler(3, homes=2).draw(60)
+    seen = drawn.masks[:, MASKS.index("gripper")].sum((1, 2)) > 5
+    assert seen[drawn.camera == 1].mean() > 0.4 > seen[drawn.camera == 0].mean()
+
+
+def test_phrases():
+    assert {"spray bottle", "a spray bottle", "atomizer", "search for a spray bottle"} <= set(
+        phrases("spray_bottle")
+    )
+    assert "fetch a spray bottle" not in phrases("spray_bottle")  # held out
+
+
+def test_queries_hold_what_is_seen(batch):
+    chosen = draw_queries(batch.counts, np.random.default_rng(0))
+    assert chosen.shape == (40, perception.QUERIES)
+    present = batch.counts.any((2, 3))
+    for row, seen in zip(chosen, present, strict=True):
+        assert len(set(row)) == perception.QUERIES
+        assert seen[row].sum() == min(seen.sum(), 3 * perception.QUERIES // 4)
+
+
+def test_match_loss_prefers_the_truth_and_weighs_small_things():
+    pixels = torch.zeros(1, 2, 8, 8)
+    pixels[0, 0, :4, :4] = 16
+    pixels[0, 1, 7, 7] = 5
+    pixels[0, 1, 0, 0] = 1  # neither yes nor no
+    truth = torch.where(pixels >= 2, 4.0, -4.0)
+    right = perception.match_loss(truth, pixels)
+    assert right < 0.1 * perception.match_loss(-truth, pixels)
+    no_large, no_small, unsure = truth.clone(), truth.clone(), truth.clone()
+    no_large[0, 0], no_small[0, 1], unsure[0, 1, 0, 0] = -4.0, -4.0, 4.0
+    ratio = perception.match_loss(no_large, pixels) / perception.match_loss(no_small, pixels)
+    assert 1 < ratio < 5  # 16 cells against 1
+    assert torch.equal(perception.match_loss(unsure, pixels), right)
+
+
+def test_precision_and_recall_by_hand():
+    precision, recall, threshold = curve(np.array([0.9, 0.5]), np.array([0.7]), 2)
+    np.testing.assert_allclose(precision, [1, 0.5, 2 / 3])
+    np.testing.assert_allclose(recall, [0.5, 0.5, 1])
+    np.testing.assert_allclose(threshold, [0.9, 0.7, 0.5])
+    counts = np.zeros((1, 1, 6, 6), np.uint8)
+    counts[0, 0, 2, 2] = 5
+    scores = np.zeros((1, 1, 6, 6))
+    scores[0, 0, 3, 3], scores[0, 0, 5, 5] = 0.8, 0.6  # beside the thing, and elsewhere
+    assert [float(part[0, 0]) for part in peaks(scores, counts)] == pytest.approx([0.8, 0.6])
+
+
+def test_perfect_and_blind_detectors(batch):
+    perfect = detection_table((batch.counts > 0).astype(np.float16), batch.counts, batch.distance)
+    assert perfect["category/" + CATEGORIES[batch.counts.any((2, 3)).sum(0).argmax()]]["ap"] == 1.0
+    blind = detection_table(np.full(batch.counts.shape, 0.5, np.float16), batch.counts, batch.distance)
+    assert blind["all"]["recall_at_p70/all"] <= perfect["all"]["recall_at_p70/all"]
+    assert blind["all"]["ap/all"] < 0.5 < perfect["all"]["ap/all"]
+
+
+def test_ten_pictures_can_be_learned():
+    """The loss on one repeated batch falls to a fraction: gradients reach everything that must learn."""
+    trainer = Trainer(replace(TINY, learning_rate=3e-3))
+    trainer.begin()
+    fixed = trainer.sampler.draw(16)
+    trainer.sampler.draw = lambda count: fixed
+    first = trainer.step(0.0)
+    trainer.pictures = 100_000  # past the warm-up
+    for _ in range(60):
+        last = trainer.step(0.0)
+    assert last["match"] < 0.5 * first["match"]
+    assert last["depth"] < 0.5 * first["depth"]
+    assert last["floor"] < 0.7 * first["floor"] and last["masks"] < 0.5 * first["masks"]
+
+
+def weights(folder):
+    return load_encoder(folder / "encoder.pt").state_dict()
+
+
+def test_runs_are_reproducible_and_leave_what_is_promised(tmp_path):
+    rows = []
+    pretrain(TINY, tmp_path / "one", report=rows.append)
+    pretrain(TINY, tmp_path / "two")
+    other = weights(tmp_path / "two")
+    assert all(torch.equal(value, other[name]) for name, value in weights(tmp_path / "one").items())
+    table = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert table["pictures"] == 96 and "ap/targets" in table["all"] and rows
+    with pytest.raises(ValueError, match="resume it or choose another folder"):
+        pretrain(TINY, tmp_path / "one")
+
+
+def test_resume_goes_on(tmp_path):
+    pretrain(TINY, tmp_path)
+    before = weights(tmp_path)
+    pretrain(replace(TINY, pictures=128), tmp_path, resume=True)
+    assert json.loads((tmp_path / "metrics.json").read_text())["pictures"] == 128
+    assert any(not torch.equal(before[name], value) for name, value in weights(tmp_path).items())
+
+
+def test_two_workers_train_one_net(tmp_path):
+    pretrain(replace(TINY, workers=2, pictures=64), tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["pictures"] == 64
+
+
+def test_bad_input_is_one_clear_line(tmp_path):
+    for changes in ({"batch": 15}, {"precision": "fp16"}, {"minutes": 0, "pictures": 0}, {"workers": 0}):
+        with pytest.raises(ValueError):
+            replace(TINY, **changes)
+    with pytest.raises(ValueError, match="nothing to resume"):
+        pretrain(TINY, tmp_path, resume=True)
+    (tmp_path / "state.pt").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="cannot resume"):
+        pretrain(TINY, tmp_path, resume=True)
+    (tmp_path / "encoder.pt").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="cannot read an encoder"):
+        load_encoder(tmp_path / "encoder.pt")
+    with pytest.raises(ValueError, match="even number"):
+        ViewSampler(0).draw(3)
