@@ -118,6 +118,11 @@ class HomeVecEnv:
         return [seat.scenario for seat in self._seats]
 
     @property
+    def steps(self) -> np.ndarray:
+        """(N,) int64, actions taken so far in each home's episode."""
+        return self._step.copy()
+
+    @property
     def visible_pixels(self) -> np.ndarray:
         """(N, 2, E) int32, pixels of each entity in the latest pictures at 112 x 112."""
         entities = max(seat.visible_pixels.shape[1] for seat in self._seats)
