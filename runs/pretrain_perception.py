@@ -8,26 +8,18 @@ encoder and has learned nothing else: what runs/imitate.py starts from. --export
 import argparse
 from pathlib import Path
 
-from safevla.policy.checkpoint import save_policy
-from safevla.policy.presets import make_policy
-from safevla.pretrain.perception import PerceptionConfig, load_encoder, pretrain
+from safevla.pretrain.perception import export_policy, pretrain
+from safevla.pretrain.settings import PerceptionConfig
 
 
 def _print_row(row: dict[str, float]) -> None:
     print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
 
-def export(encoder: Path, folder: Path) -> None:
-    """Write a policy that has a trained encoder and has learned nothing else."""
-    policy = make_policy("tiny")
-    policy.set_encoder(load_encoder(encoder))
-    save_policy(policy, folder, {"stage": "encoder pretrained on rendered pictures, no behaviour yet"})
-    print(folder)
-
-
 def main() -> None:
     """Read the arguments and train."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="tiny")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--pictures", type=int, default=0, help="budget in pictures instead of minutes")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
@@ -46,7 +38,7 @@ def main() -> None:
     try:
         if not arguments.pop("export"):
             pretrain(PerceptionConfig(**arguments), out, resume, _print_row)
-        export(out / "encoder.pt", out / "checkpoint")
+        print(export_policy(out, arguments["preset"]))
     except ValueError as error:
         parser.exit(1, f"{error}\n")
 

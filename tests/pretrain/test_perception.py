@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from safevla.policy.checkpoint import load_policy
 from safevla.pretrain import perception
-from safevla.pretrain.perception import PerceptionConfig, Trainer, draw_queries, load_encoder, pretrain
+from safevla.pretrain.perception import Trainer, draw_queries, export_policy, load_encoder, pretrain
 from safevla.pretrain.perception_data import MASKS, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import curve, detection_table, peaks
+from safevla.pretrain.settings import PerceptionConfig
 from safevla.world.catalogue import CATEGORIES
 
 TINY = PerceptionConfig(
-    pictures=96, batch=16, homes=2, resolution=64, precision="fp32", validation_pictures=50
+    pictures=96, batch=16, homes=2, workers=1, preset="tiny-64", precision="fp32", validation_pictures=50
 )
 
 
@@ -146,7 +148,13 @@ def test_resume_goes_on(tmp_path):
 
 
 def test_two_workers_train_one_net(tmp_path):
-    pretrain(replace(TINY, workers=2, pictures=64), tmp_path)
+    rows = []
+    pretrain(replace(TINY, workers=2, pictures=64), tmp_path, report=lambda row: rows.append(row))
+    assert [row["pictures"] for row in rows] == [64]
+    policy = load_policy(export_policy(tmp_path, "tiny-64"))
+    ours, theirs = policy.encoder.state_dict(), weights(tmp_path)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=1e-3, rtol=1e-3)
     assert json.loads((tmp_path / "metrics.json").read_text())["pictures"] == 64
 
 
@@ -159,6 +167,8 @@ def test_bad_input_is_one_clear_line(tmp_path):
     (tmp_path / "state.pt").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="cannot resume"):
         pretrain(TINY, tmp_path, resume=True)
+    with pytest.raises(ValueError, match="did you mean 'tiny'"):
+        pretrain(replace(TINY, workers=2, preset="tinny"), tmp_path / "new")
     (tmp_path / "encoder.pt").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="cannot read an encoder"):
         load_encoder(tmp_path / "encoder.pt")

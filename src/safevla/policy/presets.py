@@ -16,6 +16,13 @@ PRESETS: dict[str, PolicyConfig] = {
 }
 
 
+def preset_config(preset: str) -> PolicyConfig:
+    """Return the sizes of a preset; an unknown name raises ValueError with the nearest one."""
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}")
+    return PRESETS[preset]
+
+
 def make_policy(
     preset: str, constraints: tuple[str, ...] | None = None, seed: int = 0
 ) -> VisionLanguageActionPolicy:
@@ -29,10 +36,9 @@ def make_policy(
     Raises:
         ValueError: there is no such preset.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}")
+    sizes = preset_config(preset)
     if constraints is None:
         from safevla.safety.specification import load_specification
 
         constraints = tuple(load_specification("safevla").names)
-    return VisionLanguageActionPolicy(replace(PRESETS[preset], constraints=constraints), seed)
+    return VisionLanguageActionPolicy(replace(sizes, constraints=constraints), seed)

@@ -7,14 +7,13 @@ gradients are averaged over the workers. So two workers use two cores fully, wit
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import pickle
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,59 +23,20 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
+from safevla.policy.checkpoint import save_policy
 from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.presets import make_policy, preset_config
 from safevla.policy.text import TextEncoder
 from safevla.pretrain.perception_data import MASKS, Pictures, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import detection_table
+from safevla.pretrain.settings import PerceptionConfig
 from safevla.world.catalogue import CATEGORIES
-
-logger = logging.getLogger(__name__)
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 16  # sentences compared with each picture in training
-STATE_NAME = "state.pt"
+STATE_NAME, ENCODER_NAME = "state.pt", "encoder.pt"
 # What reading a damaged or foreign file can raise.
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
-
-
-@dataclass(frozen=True)
-class PerceptionConfig:
-    """How the encoder is pretrained.
-
-    Attributes:
-        encoder: sizes of the net.
-        minutes: budget of wall-clock time, over all resumed parts together; ignored when pictures > 0.
-        pictures: budget in pictures; makes a run with one worker reproducible. 0 uses `minutes`.
-        workers: processes, each with one thread.
-        batch: pictures per worker and step, even; many small steps learn most per picture.
-        learning_rate: at its peak; it falls to 1 % along a cosine.
-        resolution: side of the pictures.
-        homes: settled homes that each worker keeps.
-        precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
-        save_minutes: time between checkpoints, each with a quick look at validation pictures.
-        validation_pictures: pictures of validation homes for the final table; a quarter for the quick looks.
-        seed: of everything random.
-    """
-
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    minutes: float = 30.0
-    pictures: int = 0
-    workers: int = 1
-    batch: int = 16
-    learning_rate: float = 2e-3
-    resolution: int = 112
-    homes: int = 64
-    precision: str = "auto"
-    save_minutes: float = 5.0
-    validation_pictures: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        use_half(self.precision)
-        if self.batch < 2 or self.batch % 2 or self.workers < 1:
-            raise ValueError("batch must be an even number of pictures and workers at least 1")
-        if self.pictures <= 0 and self.minutes <= 0:
-            raise ValueError("give a budget: minutes or pictures above 0")
 
 
 class PhraseBook:
@@ -171,8 +131,10 @@ class Trainer:
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
         self.config, self.rank = config, rank
+        sizes = preset_config(config.preset)
+        self.resolution = sizes.resolution
         self.half = use_half(config.precision)
-        self.net = PerceptionEncoder(config.encoder, norm=True)
+        self.net = PerceptionEncoder(sizes.encoder, norm=True)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -187,9 +149,7 @@ class Trainer:
         seed = np.random.SeedSequence([self.config.seed, self.rank, self.pictures])
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
-        self.sampler = ViewSampler(
-            int(self.rng.integers(2**31)), "train", self.config.resolution, self.config.homes
-        )
+        self.sampler = ViewSampler(int(self.rng.integers(2**31)), "train", self.resolution, self.config.homes)
 
     def losses(self, batch: Pictures) -> dict[str, torch.Tensor]:
         """Return the four losses of a batch."""
@@ -243,7 +203,7 @@ class Trainer:
     def save(self, folder: Path, seconds: float) -> None:
         """Write what a resumed run needs; the file is replaced in one go."""
         state = {
-            "config": asdict(self.config),
+            "encoder": asdict(self.net.config),
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "pictures": self.pictures,
@@ -258,7 +218,7 @@ class Trainer:
         path = folder / STATE_NAME
         try:
             state = torch.load(path, weights_only=True)
-            if state["config"]["encoder"] != asdict(self.config.encoder):
+            if state["encoder"] != asdict(self.net.config):
                 raise ValueError("it is of an encoder of other sizes")
             self.net.load_state_dict(state["net"])
             self.optimiser.load_state_dict(state["optimiser"])
@@ -292,35 +252,51 @@ def pretrain(
         raise ValueError(f"{out} holds a pretraining run, resume it or choose another folder")
     if resume and not (out / STATE_NAME).exists():
         raise ValueError(f"nothing to resume in {out}: it has no {STATE_NAME}")
+    trainer = Trainer(config)
     out.mkdir(parents=True, exist_ok=True)
-    if config.workers == 1:
-        _work(0, config, out, resume, report, "")
-    else:
-        with tempfile.TemporaryDirectory() as meeting:
-            arguments = (config, out, resume, report, f"{meeting}/workers")
-            spawn(_work, arguments, nprocs=config.workers)  # type: ignore[no-untyped-call]
-    return out / "encoder.pt"
-
-
-def _work(
-    rank: int,
-    config: PerceptionConfig,
-    out: Path,
-    resume: bool,
-    report: Callable[[dict[str, float]], None] | None,
-    meeting: str,
-) -> None:
-    if config.workers > 1:
-        distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=config.workers
-        )
-    trainer = Trainer(config, rank)
     if resume:
         trainer.load(out)
+    if config.workers == 1:
+        trainer.begin()
+        _run(trainer, out, report)
+    else:
+        _lead(trainer, out, resume, report)
+    return out / ENCODER_NAME
+
+
+def _lead(
+    trainer: Trainer, out: Path, resume: bool, report: Callable[[dict[str, float]], None] | None
+) -> None:
+    """Train as the first of several workers; the others are started here and end with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"{folder}/workers"
+        arguments = (trainer.config, out, resume, meeting)
+        others = spawn(_follow, arguments, nprocs=trainer.config.workers - 1, join=False)  # type: ignore[no-untyped-call]
+        try:
+            _meet(meeting, 0, trainer.config.workers)
+            trainer.begin()
+            _run(trainer, out, report)
+            distributed.destroy_process_group()
+            while not others.join():
+                pass
+        finally:
+            for process in others.processes:
+                process.terminate()
+
+
+def _follow(index: int, config: PerceptionConfig, out: Path, resume: bool, meeting: str) -> None:
+    """Train as one of the other workers."""
+    trainer = Trainer(config, index + 1)
+    if resume:
+        trainer.load(out)
+    _meet(meeting, index + 1, config.workers)
     trainer.begin()
-    _run(trainer, out, report if rank == 0 else None)
-    if config.workers > 1:
-        distributed.destroy_process_group()
+    _run(trainer, out, None)
+    distributed.destroy_process_group()
+
+
+def _meet(meeting: str, rank: int, workers: int) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers)
 
 
 def _run(trainer: Trainer, out: Path, report: Callable[[dict[str, float]], None] | None) -> None:
@@ -335,17 +311,19 @@ def _run(trainer: Trainer, out: Path, report: Callable[[dict[str, float]], None]
             row = {f"loss/{name}": float(np.mean(values[-400:])) for name, values in watched.items()}
             row |= {"pictures": trainer.pictures, "minutes": (trainer.seconds + seconds) / 60}
             row["pictures_per_s"] = (trainer.pictures - begun) / seconds
-            row |= validate(trainer.net, trainer.book, config, config.validation_pictures // 4)["all"]
+            row |= validate(trainer.net, trainer.book, trainer.resolution, config.validation_pictures // 4)[
+                "all"
+            ]
             trainer.save(out, trainer.seconds + time.monotonic() - started)
-            save_encoder(trainer.net, out / "encoder.pt")
+            save_encoder(trainer.net, out / ENCODER_NAME)
             _append(out / "metrics.jsonl", row)
             if report is not None:
                 report(row)
             due = time.monotonic() + 60 * config.save_minutes
     if trainer.rank == 0:
         trainer.save(out, trainer.seconds + time.monotonic() - started)
-        save_encoder(trainer.net, out / "encoder.pt")
-        table = validate(trainer.net, trainer.book, config, config.validation_pictures)
+        save_encoder(trainer.net, out / ENCODER_NAME)
+        table = validate(trainer.net, trainer.book, trainer.resolution, config.validation_pictures)
         (out / "metrics.json").write_text(json.dumps(table | {"pictures": trainer.pictures}, indent=1) + "\n")
         if report is not None:
             report(table["all"] | {"pictures": trainer.pictures})
@@ -373,9 +351,17 @@ def load_encoder(path: str | Path) -> PerceptionEncoder:
     return net
 
 
+def export_policy(folder: str | Path, preset: str = "tiny") -> Path:
+    """Write FOLDER/checkpoint, a policy with the encoder that has learned nothing else; return its path."""
+    policy = make_policy(preset)
+    policy.set_encoder(load_encoder(Path(folder) / ENCODER_NAME))
+    facts = {"stage": "encoder pretrained on rendered pictures, no behaviour learned yet"}
+    return save_policy(policy, Path(folder) / "checkpoint", facts)
+
+
 @torch.inference_mode()
 def validate(
-    net: PerceptionEncoder, book: PhraseBook, config: PerceptionConfig, pictures: int
+    net: PerceptionEncoder, book: PhraseBook, resolution: int, pictures: int
 ) -> dict[str, dict[str, float]]:
     """Return detection and map figures on pictures of validation homes, by category and group.
 
@@ -384,7 +370,7 @@ def validate(
     """
     net = net.folded()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sampler = ViewSampler(7, "val", config.resolution, homes=8, views_per_home=40, vary_light=False)
+    sampler = ViewSampler(7, "val", resolution, homes=8, views_per_home=40, vary_light=False)
     scores, counts, distances, errors = [], [], [], []
     masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}
     for _ in range(max(1, pictures // 50)):

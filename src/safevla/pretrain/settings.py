@@ -1,4 +1,4 @@
-"""Settings of imitation. No heavy imports: the command line reads them."""
+"""Settings of pretraining and imitation. No heavy imports: the command line reads them."""
 
 from __future__ import annotations
 
@@ -62,3 +62,42 @@ class ImitationConfig:
         for name in ("noise", "expert_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """How the image encoder is pretrained on rendered pictures.
+
+    Attributes:
+        preset: of the policy that the encoder is for; it tells the sizes of net and pictures.
+        minutes: budget of wall-clock time, over all resumed parts together; ignored when pictures > 0.
+        pictures: budget in pictures; makes a run with one worker reproducible. 0 uses `minutes`.
+        workers: processes, each with one thread.
+        batch: pictures per worker and step, even; many small steps learn most per picture.
+        learning_rate: at its peak; it falls to 1 % along a cosine.
+        homes: settled homes that each worker keeps.
+        precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
+        save_minutes: time between checkpoints, each with a quick look at validation pictures.
+        validation_pictures: pictures of validation homes for the final table; a quarter for the quick looks.
+        seed: of everything random.
+    """
+
+    preset: str = "tiny"
+    minutes: float = 30.0
+    pictures: int = 0
+    workers: int = 2
+    batch: int = 16
+    learning_rate: float = 2e-3
+    homes: int = 64
+    precision: str = "auto"
+    save_minutes: float = 3.0
+    validation_pictures: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
+        if self.batch < 2 or self.batch % 2 or self.workers < 1:
+            raise ValueError("batch must be an even number of pictures and workers at least 1")
+        if self.pictures <= 0 and self.minutes <= 0:
+            raise ValueError("give a budget: minutes or pictures above 0")
