@@ -30,7 +30,7 @@ from safevla.safety.specification import Specification, load_specification
 from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
 from safevla.tasks.env import HomeVecEnv, check_task
-from safevla.tasks.sampling import scenario_set
+from safevla.tasks.sampling import load_scenarios
 from safevla.types import Scenario
 from safevla.verbs import draw, world_env
 
@@ -192,7 +192,7 @@ def sources(config: AlignConfig, folder: RunFolder) -> dict[str, str]:
 
 def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
     """Return the proven training scenarios of the tasks: the declared operational domain."""
-    return [scenario for task in tasks for scenario in scenario_set(task, "train")]
+    return [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
 
 
 def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scenario]:

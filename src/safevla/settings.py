@@ -107,7 +107,8 @@ class ImitateConfig:
     """Settings of `safevla imitate`."""
 
     task: str = setting("ObjNav,PickUp,Fetch", "ObjNav, PickUp, Fetch, or several joined by commas")
-    encoder: str = setting("imitation", "checkpoint whose image encoder is used: a shipped name or a folder")
+    preset: str = setting("tiny", "sizes of the policy")
+    encoder: str = setting("imitation", "image encoder: of a shipped policy, of a folder, or an encoder.pt")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/imitate", "run folder")
     world: WorldSettings = WorldSettings()

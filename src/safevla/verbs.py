@@ -24,7 +24,7 @@ from safevla.safety.specification import load_specification
 from safevla.scale import single_threaded
 from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, PretrainConfig
 from safevla.tasks.env import HomeVecEnv, check_task
-from safevla.tasks.sampling import scenario_set
+from safevla.tasks.sampling import load_scenarios
 from safevla.tasks.settings import WorldSettings
 from safevla.types import Scenario
 
@@ -54,17 +54,19 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
     import dataclasses
 
-    from safevla.policy.presets import new_policy
+    from safevla.policy.presets import make_policy
     from safevla.pretrain.imitation import imitate as train_imitation
 
     single_threaded()
     tasks = check_task(config.task.split(","))
-    folder = RunFolder(config.out, config, resume=resume)
     env = world_env(tasks, config.world, "safevla")
-    policy = new_policy("tiny", load_policy(config.encoder).encoder, env.constraints, seed=config.seed)
+    policy = make_policy(config.preset, env.constraints, seed=config.seed)
+    policy.set_encoder(_encoder(config.encoder))
+    check_compatible(policy, env)
+    folder = RunFolder(config.out, config, resume=resume)
     settings = dataclasses.replace(config.imitation, seed=config.seed)
-    training = [scenario for task in tasks for scenario in scenario_set(task, "train")]
-    validation = [scenario for task in tasks for scenario in scenario_set(task, "val")]
+    training = [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
+    validation = [scenario for task in tasks for scenario in load_scenarios(f"{task}-val")]
     with ProgressBar("imitate", settings.rounds) as bar:
         train_imitation(
             settings,
@@ -212,7 +214,7 @@ def draw(tasks: tuple[str, ...], split: str, count: int, seed: int) -> list[Scen
     generator = np.random.default_rng([seed, 1])
     chosen: list[Scenario] = []
     for task in tasks:
-        known = scenario_set(task, split)
+        known = load_scenarios(f"{task}-{split}")
         if count > len(known):
             raise ConfigError(
                 f"{count} episodes of {task} asked for, the {split} set has {len(known)}; ask for less"
@@ -231,6 +233,13 @@ def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) 
         specification=specification,
         horizon=world.horizon,
     )
+
+
+def _encoder(source: str) -> Any:
+    """Return the image encoder of a policy, or one that `pretrain` wrote as encoder.pt."""
+    from safevla.pretrain.perception import load_encoder
+
+    return load_encoder(source) if source.endswith(".pt") else load_policy(source).encoder
 
 
 def _success_note(metrics: dict[str, float]) -> str:

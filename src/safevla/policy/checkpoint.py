@@ -99,6 +99,13 @@ def shipped_names() -> tuple[str, ...]:
     return tuple(sorted(item.name for item in folder.iterdir() if (item / CONFIG_NAME).is_file()))
 
 
+def shipped_folder(name: str) -> Path:
+    """Return the folder of a shipped checkpoint; ValueError if there is none of that name."""
+    if name not in shipped_names():
+        raise ValueError(f"unknown policy '{name}'{nearest(name, shipped_names())}")
+    return Path(str(resources.files("safevla"))) / "data" / "checkpoints" / name
+
+
 def load_policy(name_or_path: str | Path) -> Any:
     """Return a policy, ready to play.
 
@@ -115,8 +122,7 @@ def load_policy(name_or_path: str | Path) -> Any:
     if name == "inactive":
         return InactivePolicy()
     if name in shipped_names():
-        with resources.as_file(resources.files("safevla") / "data" / "checkpoints" / name) as folder:
-            return load_folder(folder)
+        return load_folder(shipped_folder(name))
     if Path(name).is_dir():
         return load_folder(Path(name))
     if name.startswith(_HUB_PREFIX):
