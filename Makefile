@@ -31,10 +31,12 @@ demo: venv
 	$(BIN)/safevla demo --out $(OUT)/demo --resume
 
 pretrain: venv
-	$(BIN)/safevla pretrain --out $(OUT)/pretrain --resume
+	$(BIN)/safevla pretrain --perception.minutes 28 --perception.workers 2 --out $(OUT)/pretrain --resume
 
-imitate: venv
-	$(BIN)/safevla imitate --out $(OUT)/imitate --resume
+# Rebuilds the policy `imitation` from nothing: the encoder first, then the behaviour.
+imitate: pretrain
+	$(BIN)/safevla imitate --config runs/imitate.toml --encoder $(OUT)/pretrain/encoder.pt \
+		--out $(OUT)/imitate --resume
 
 test: test-venv
 	$(BIN)/python -m pytest

@@ -54,10 +54,12 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
     import dataclasses
 
+    import torch
+
     from safevla.policy.presets import make_policy
     from safevla.pretrain.imitation import imitate as train_imitation
 
-    single_threaded()
+    torch.set_num_threads(config.world.num_threads)
     tasks = check_task(config.task.split(","))
     env = world_env(tasks, config.world, "safevla")
     policy = make_policy(config.preset, env.constraints, seed=config.seed)
@@ -67,7 +69,14 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     settings = dataclasses.replace(config.imitation, seed=config.seed)
     training = [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
     validation = [scenario for task in tasks for scenario in load_scenarios(f"{task}-val")]
-    with ProgressBar("imitate", settings.rounds) as bar:
+    episodes = settings.demonstrations + (settings.rounds - 1) * settings.corrections
+    with ProgressBar("imitate", episodes) as bar:
+        before = {"episodes": 0}
+
+        def finished_round(number: int, metrics: dict[str, float]) -> None:
+            before["episodes"] = int(metrics["data/episodes"])
+            bar.update(before["episodes"], f"round {number}: {_success_note(metrics)}")
+
         train_imitation(
             settings,
             policy,
@@ -75,7 +84,8 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
             training,
             folder.path,
             validation_scenarios=validation,
-            on_round=lambda number, metrics: bar.update(number + 1, _success_note(metrics)),
+            on_round=finished_round,
+            progress=lambda done, total: bar.update(before["episodes"] + done),
         )
     save_policy(
         policy, folder / "checkpoint", {"method": "imitation", "task": config.task, "seed": config.seed}

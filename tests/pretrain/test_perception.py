@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from safevla.policy.checkpoint import load_policy
+from safevla.policy.presets import make_policy
 from safevla.pretrain import perception
-from safevla.pretrain.perception import Trainer, draw_queries, export_policy, load_encoder, pretrain
+from safevla.pretrain.perception import Trainer, draw_queries, load_encoder, pretrain
 from safevla.pretrain.perception_data import MASKS, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import curve, detection_table, peaks
 from safevla.pretrain.settings import PerceptionConfig
@@ -151,7 +151,8 @@ def test_two_workers_train_one_net(tmp_path):
     rows = []
     pretrain(replace(TINY, workers=2, pictures=64), tmp_path, report=lambda row: rows.append(row))
     assert [row["pictures"] for row in rows] == [64]
-    policy = load_policy(export_policy(tmp_path, "tiny-64"))
+    policy = make_policy("tiny-64")
+    policy.set_encoder(load_encoder(tmp_path / "encoder.pt"))
     ours, theirs = policy.encoder.state_dict(), weights(tmp_path)
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, atol=1e-3, rtol=1e-3)

@@ -23,9 +23,8 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
-from safevla.policy.checkpoint import save_policy
 from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder, use_half
-from safevla.policy.presets import make_policy, preset_config
+from safevla.policy.presets import preset_config
 from safevla.policy.text import TextEncoder
 from safevla.pretrain.perception_data import MASKS, Pictures, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import detection_table
@@ -349,14 +348,6 @@ def load_encoder(path: str | Path) -> PerceptionEncoder:
     except _DAMAGED as error:
         raise ValueError(f"cannot read an encoder from {path}: {str(error).splitlines()[0]}") from error
     return net
-
-
-def export_policy(folder: str | Path, preset: str = "tiny") -> Path:
-    """Write FOLDER/checkpoint, a policy with the encoder that has learned nothing else; return its path."""
-    policy = make_policy(preset)
-    policy.set_encoder(load_encoder(Path(folder) / ENCODER_NAME))
-    facts = {"stage": "encoder pretrained on rendered pictures, no behaviour learned yet"}
-    return save_policy(policy, Path(folder) / "checkpoint", facts)
 
 
 @torch.inference_mode()

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# From nothing to the shipped policies on 2 cores without a GPU, in about an hour and a half.
+# Every step goes on where it was interrupted. Usage: runs/quick_cpu.sh [folder]
+set -euo pipefail
+out=${1:-safevla-runs/quick}
+export OMP_NUM_THREADS=2
+
+# The scenario sets in the package; only needed when homes, tasks or the expert changed.
+# python runs/make_text_table.py
+# python runs/make_scenarios.py
+
+# Perception: the image encoder on rendered pictures, with the renderer's own labels (28 minutes).
+safevla pretrain --out "$out/pretrain" --perception.minutes 28 --perception.workers 2 --resume
+
+# Behaviour: demonstrations of the expert, then DAgger (30 minutes).
+safevla imitate --config runs/imitate.toml --encoder "$out/pretrain/encoder.pt" --out "$out/imitate" --resume
+
+# Elicit, constrain (rl and isa on the same steps), assure (15 minutes).
+safevla align --policy "$out/imitate/checkpoint" --out "$out/align" --resume
+
+# Put the three policies into the package and the numbers into results/.
+python runs/ship.py "$out/imitate" "$out/align"
+python docs/update_tables.py

@@ -1,0 +1,68 @@
+"""Put the policies of an `imitate` and an `align` run into the package, and their numbers into results/.
+
+Usage: python runs/ship.py IMITATE_FOLDER ALIGN_FOLDER
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safevla.assure.evaluate import compare, constraints_of, load_table, summarise
+
+ROOT = Path(__file__).parents[1]
+CHECKPOINTS = ROOT / "src/safevla/data/checkpoints"
+RESULTS = ROOT / "results"
+
+
+def ship_policies(imitate: Path, align: Path) -> None:
+    """Copy the three checkpoints, each with the log of its training."""
+    sources = {"imitation": imitate, "rl": align / "rl", "isa": align / "isa"}
+    for name, source in sources.items():
+        target = CHECKPOINTS / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source / "checkpoint", target)
+        shutil.copy(source / "metrics.jsonl", target / "metrics.jsonl")
+
+
+def ship_results(align: Path) -> None:
+    """Write the summary of the table and its episodes."""
+    run = json.loads((align / "run.json").read_text())
+    table = load_table(align / "episodes.parquet")
+    head = {key: run[key] for key in ("command", "code", "machine")} | {"seeds": [0]}
+    write("align", head | {"rows": summarise(table), "comparison": compare(table, "isa", "rl")})
+    names = constraints_of(table)
+    keep = ("task", "policy", "training_seed", "scenario", "success", "cost", "length")
+    rows = [
+        {key: row[key] for key in keep} | {"costs": {name: row[f"cost/{name}"] for name in names}}
+        for row in table.to_pylist()
+    ]
+    write("table1", head | {"rows": rows})
+
+
+def write(name: str, data: dict[str, Any]) -> None:
+    """Write results/NAME.json; intervals become [value, low, high]."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(plain(data), indent=1) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return numbers, text, lists and dictionaries only."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [plain(item) for item in dataclasses.astuple(value)]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("imitate", type=Path)
+    parser.add_argument("align", type=Path)
+    arguments = parser.parse_args()
+    ship_policies(arguments.imitate, arguments.align)
+    ship_results(arguments.align)
