@@ -119,6 +119,10 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
         for key, value in comparison.items()
         if is_interval(value)
     ]
+    if "cost_change" in comparison:
+        rows.append(["mean CC, relative", f"{number(100 * comparison['cost_change'], signed=True)} %"])
+    if "success_p" in comparison:
+        rows.append(["SR, exact p (McNemar)", f"{comparison['success_p']:.2g}"])
     return pipe(["difference in", f"{first} − {second}"], rows)
 
 

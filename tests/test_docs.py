@@ -102,7 +102,8 @@ ALIGN = {
          "cost/corner": cost, "worst": 12.0}
         for name, cost in (("rl", [3.0, 2.0, float("nan")]), ("isa", [1.0, 0.5, 1.5]))
     ],
-    "comparison": {"cost": [-2.0, -3.0, -1.0], "success": [0.01, -0.02, 0.04]},
+    "comparison": {"cost": [-2.0, -3.0, -1.0], "success": [0.01, -0.02, 0.04], "cost_change": -0.667,
+                   "success_p": 0.5, "first": "isa", "second": "rl"},
 }  # fmt: skip
 
 
@@ -114,6 +115,7 @@ def test_tables_of_results(tmp_path):
     assert lines[-1] == "*`safevla align`; code 1.0; machine cores 2; seeds 0, 1*"
     assert "| corner | 3.00 | 1.00 [0.50, 1.50] |" in update_tables.content("align/costs", tmp_path)
     assert "| CC | −2.00 [−3.00, −1.00] |" in update_tables.content("align/comparison", tmp_path)
+    assert "| mean CC, relative | −66.70 % |" in update_tables.content("align/comparison", tmp_path)
     assert "Not recorded" in update_tables.content("align/stages", tmp_path)
     assert "Not measured yet" in update_tables.content("imitation", tmp_path)
 
