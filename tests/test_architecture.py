@@ -9,9 +9,31 @@ import safevla
 
 SOURCE = Path(safevla.__file__).parent
 ORDER = [
-    "types", "config", "runs", "progress", "scale", "registry", "world", "safety", "tasks", "policy", "rollout", 
-    "pretrain", "elicit", "constrain", "assure", "settings", "verbs", "align", "demo", "bench", "doctor", "listing", "cli",
-]  # fmt: skip
+    "types",
+    "config",
+    "runs",
+    "progress",
+    "scale",
+    "registry",
+    "world",
+    "safety",
+    "tasks",
+    "policy",
+    "rollout",
+    "pretrain",
+    "elicit",
+    "constrain",
+    "assure",
+    "settings",
+    "verbs",
+    "align",
+    "demo",
+    "bench",
+    "doctor",
+    "listing",
+    "api",
+    "cli",
+]
 
 
 def imports_at_any_level(path):
