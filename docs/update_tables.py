@@ -6,7 +6,8 @@
 A marked table is what stands between `<!-- table:WHAT -->` and `<!-- /table -->`. WHAT is one of
 
     NAME             the rows of results/NAME.json and where they come from
-    NAME/KEY         other rows in that file; for align also `costs` and `comparison`
+    NAME/KEY         other rows or figures in that file, or its rows whose `group` is KEY; for align also
+                     `costs` and `comparison`
     settings/VERB    every setting of a verb with its default
     profiles         what the profiles change
     predicates       thresholds and units of the predicates
@@ -87,9 +88,19 @@ def result_table(name: str, key: str, data: Mapping[str, Any]) -> str:
             return costs_table(data["rows"])
         if key == "comparison":
             return comparison_table(data["comparison"])
+    chosen = data[key] if key in data else data["rows"]
     if key and key not in data:
-        return f"*Not recorded: `results/{name}.json` has no `{key}`.*"
-    return rows_table(data[key or "rows"])
+        chosen = [without_group(row) for row in chosen if row.get("group") == key]
+        if not chosen:
+            return f"*Not recorded: `results/{name}.json` has no `{key}`.*"
+    if isinstance(chosen, Mapping):
+        return pipe(["figure", "value"], ([f"`{figure}`", cell(value)] for figure, value in chosen.items()))
+    return rows_table(chosen)
+
+
+def without_group(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without the column that it was chosen by."""
+    return {key: value for key, value in row.items() if key != "group"}
 
 
 def align_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -140,7 +151,7 @@ def source(data: Mapping[str, Any]) -> str:
     parts += [
         f"{key} {words(data[key])}" for key in ("code", "machine", "seeds") if data.get(key) is not None
     ]
-    return f"*{'; '.join(parts)}*"
+    return f"*{'; '.join(parts)}*" if parts else "*No source recorded.*"
 
 
 # --- the package -------------------------------------------------------------------------------------------

@@ -129,6 +129,10 @@ def test_flat_rows_become_a_table_and_bad_files_are_told(tmp_path):
     assert "| a\\|b | 1,234 | yes |  |" in new
     assert "| c | 0.12 |  | 16,000 |" in new
     assert update_tables.rewrite(new, tmp_path) == new
+    rows = [{"group": "far", "recall": 0.25}, {"group": "near", "recall": 1.0}]
+    (tmp_path / "speed.json").write_text(json.dumps({"rows": rows, "all": {"ap": 0.5}}))
+    assert "| recall |\n|---|\n| 0.25 |" in update_tables.content("speed/far", tmp_path)
+    assert "| `ap` | 0.50 |" in update_tables.content("speed/all", tmp_path)
     (tmp_path / "speed.json").write_text("{")
     with pytest.raises(ValueError, match=r"speed.json does not give the table speed"):
         update_tables.rewrite(text, tmp_path)
