@@ -9,30 +9,9 @@ import safevla
 
 SOURCE = Path(safevla.__file__).parent
 ORDER = [
-    "types",
-    "config",
-    "runs",
-    "progress",
-    "scale",
-    "registry",
-    "world",
-    "safety",
-    "tasks",
-    "policy",
-    "rollout",
-    "pretrain",
-    "elicit",
-    "constrain",
-    "assure",
-    "settings",
-    "verbs",
-    "align",
-    "demo",
-    "bench",
-    "doctor",
-    "listing",
-    "api",
-    "cli",
+    *("types", "config", "runs", "progress", "scale", "registry", "world", "safety", "tasks", "policy"),
+    *("rollout", "pretrain", "elicit", "constrain", "assure", "settings", "verbs", "align", "demo", "bench"),
+    *("doctor", "listing", "api", "cli"),
 ]
 
 
