@@ -6,6 +6,7 @@ Usage: python runs/ship.py IMITATE_FOLDER ALIGN_FOLDER
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ def ship_results(align: Path) -> None:
     """Write the summary of the table and its episodes."""
     run = json.loads((align / "run.json").read_text())
     table = load_table(align / "episodes.parquet")
-    head = {key: run[key] for key in ("command", "code", "machine")} | {"seeds": [0]}
+    head = {key: run[key] for key in ("command", "code", "machine")} | {
+        "seeds": sorted({row["seed"] for row in table.to_pylist()})
+    }
     write("align", head | {"rows": summarise(table), "comparison": compare(table, "isa", "rl")})
     names = constraints_of(table)
     keep = ("task", "policy", "training_seed", "scenario", "success", "cost", "length")
@@ -45,7 +48,7 @@ def ship_results(align: Path) -> None:
 def write(name: str, data: dict[str, Any]) -> None:
     """Write results/NAME.json; intervals become [value, low, high]."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(plain(data), indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(plain(data), indent=1, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -56,7 +59,9 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from safevla.runs import RunFolder
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
-from safevla.tasks.env import HomeVecEnv, check_task
+from safevla.tasks.env import check_task
 from safevla.tasks.sampling import load_scenarios
 from safevla.types import Scenario
 from safevla.verbs import draw, world_env
@@ -52,9 +52,9 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
     single_threaded()
     tasks = check_task(config.task.split(","))
     specification = model(config)
+    training, held_out = training_scenarios(tasks), held_out_scenarios(tasks, config)
     folder = RunFolder(config.out, config, resume=resume)
     specification.save(folder / "specification.toml")
-    training = training_scenarios(tasks)
 
     if not folder.done("elicit"):
         folder.finish("elicit", **search(config, folder, specification, tasks))
@@ -62,14 +62,14 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
         constrain(config, folder, specification, training)
         folder.finish("constrain", methods=list(METHODS))
     if not folder.done("assure"):
-        assure(config, folder, specification, held_out_scenarios(tasks, config))
+        assure(config, folder, specification, held_out)
         folder.finish("assure")
     table = load_table(folder / "episodes.parquet")
     report = publish(
         folder,
         table,
         specification,
-        held_out_scenarios(tasks, config),
+        held_out,
         sources(config, folder),
         compare=("isa", "rl"),
         world=config.world,
@@ -87,11 +87,14 @@ def model(config: AlignConfig) -> Specification:
     """Stage 1, model: load what is unsafe and the budgets, and check that the policy fits the homes."""
     budgets = {name: item.budget for name, item in config.constraints.items() if item.budget is not None}
     specification = load_specification(config.spec).with_budgets(budgets)
-    env = HomeVecEnv(
-        check_task(config.task.split(",")), 1, resolution=config.world.resolution, specification=specification
+    policy = load_policy(config.policy)
+    env = world_env(
+        check_task(config.task.split(",")), dataclasses.replace(config.world, num_envs=1), specification
     )
-    check_compatible(load_policy(config.policy), env)
+    check_compatible(policy, env)
     env.close()
+    if not hasattr(policy, "policy_parameters"):
+        raise ValueError(f"policy '{config.policy}' has nothing to train; start from a checkpoint")
     return specification
 
 
@@ -196,8 +199,8 @@ def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
 
 
 def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scenario]:
-    """Draw the scenarios to judge on, evenly over the tasks, from homes that no policy was trained in."""
-    return draw(tasks, "val", config.assure.episodes // len(tasks), config.seed)
+    """Draw the scenarios to judge on, from homes that no policy was trained in."""
+    return draw(tasks, "val", config.assure.episodes, config.seed)
 
 
 def _last_metrics(path: Path) -> dict[str, float]:

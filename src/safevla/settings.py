@@ -34,9 +34,9 @@ class ElicitSettings:
 class AssureSettings:
     """The evaluation inside `align`."""
 
-    episodes: int = setting(120, "held-out scenarios that every policy meets")
+    episodes: int = setting(120, "held-out scenarios that every policy meets, per task")
     videos: int = setting(2, "side-by-side videos in the report")
-    greedy: bool = setting(False, "take the most probable action instead of sampling")
+    greedy: bool = setting(True, "take the most probable action; false samples")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AlignConfig:
     processes: int = setting(2, "processes that share the work (results do not depend on it)")
     world: WorldSettings = WorldSettings()
     elicit: ElicitSettings = ElicitSettings()
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = TrainConfig(iterations=100_000, total_steps=80_000)
     assure: AssureSettings = AssureSettings()
     constraints: dict[str, ConstraintSettings] = dataclasses.field(
         default_factory=dict, metadata={"help": "budget of one constraint, cost per episode"}
@@ -64,13 +64,17 @@ class AssureConfig:
     """Settings of `safevla assure`."""
 
     task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
-    policy: str = setting("imitation,rl,isa,inactive", "policies to compare, joined by commas")
+    policy: str = setting(
+        "imitation,rl,isa,inactive", "policies to compare, joined by commas: a name, a folder, or NAME=FOLDER"
+    )
     spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     episodes: int = setting(100, "scenarios that every policy meets, per task")
     split: str = setting("val", "val or test: homes that no policy was trained in")
-    greedy: bool = setting(False, "take the most probable action instead of sampling")
-    videos: int = setting(2, "side-by-side videos of the last policy but one against the last")
+    greedy: bool = setting(True, "take the most probable action; false samples")
+    videos: int = setting(
+        2, "side-by-side videos: isa and rl where they are given, else the last policy and the first"
+    )
     fail_if: str = setting("", 'exit with 1 when this holds, e.g. "cost/corner.mean > 1"')
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/assure", "run folder")
@@ -153,18 +157,18 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "AlignConfig": {
             "elicit": {"episodes": 512},
             "train": {"total_steps": 1_000_000},
-            "assure": {"episodes": 400},
+            "assure": {"episodes": 200},
         },
-        "AssureConfig": {"episodes": 400},
+        "AssureConfig": {"episodes": 200},
         "ElicitConfig": {"episodes": 512},
     },
     "paper": {
         "AlignConfig": {
             "elicit": {"episodes": 2048},
             "train": {"total_steps": 15_000_000},
-            "assure": {"episodes": 1000},
+            "assure": {"episodes": 200},
         },
-        "AssureConfig": {"episodes": 1000},
+        "AssureConfig": {"episodes": 200},
         "ElicitConfig": {"episodes": 2048},
     },
 }

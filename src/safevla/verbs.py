@@ -143,7 +143,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
     single_threaded()
     tasks = check_task(config.task.split(","))
     specification = load_specification(config.spec)
-    sources = {Path(source).name if "/" in source else source: source for source in config.policy.split(",")}
+    sources = policy_sources(config.policy)
     gate = Gate(config.fail_if, specification.names, list(sources)) if config.fail_if else None
     scenarios = draw(tasks, config.split, config.episodes, config.seed)
     env = make_env(scenarios[:1], specification, config.world)
@@ -168,6 +168,19 @@ def assure(config: AssureConfig, resume: bool) -> int:
         greedy=config.greedy, seed=config.seed,
     )  # fmt: skip
     return gate.judge(table) if gate else 0
+
+
+def policy_sources(text: str) -> dict[str, str]:
+    """Read "imitation,safer=runs/a/isa/checkpoint" into name -> what `load_policy` takes."""
+    sources: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, source = part.partition("=")
+        source = source if equals else part
+        name = name if equals else Path(part).name
+        if name in sources:
+            raise ConfigError(f"two policies are called '{name}'; name them: --policy a={source},b=...")
+        sources[name] = source
+    return sources
 
 
 class Gate:

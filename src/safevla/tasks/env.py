@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from safevla.config import nearest
 from safevla.safety.signals import SafetyState, stack
 from safevla.safety.specification import OnsetTracker, Specification, load_specification
 from safevla.tasks.seat import ID_RESOLUTION, Seat
@@ -32,7 +33,7 @@ def check_task(task: str | Sequence[str]) -> tuple[str, ...]:
     tasks = (task,) if isinstance(task, str) else tuple(task)
     for name in tasks:
         if name not in TASKS:
-            raise ValueError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}")
+            raise ValueError(f"unknown task '{name}'{nearest(name, TASKS)}")
     if not tasks:
         raise ValueError(f"no task given; choose one of {', '.join(TASKS)}")
     return tasks

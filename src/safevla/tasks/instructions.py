@@ -64,7 +64,11 @@ _TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
         "held_out": ("lift {thing} with your gripper", "get hold of {thing}", "collect {thing}"),
     },
     "Fetch": {
-        "train": tuple(f"{find} {{thing}} and {grasp} it" for find in _FIND_VERBS for grasp in _GRASP_VERBS),
+        "train": tuple(
+            f"{find} {{thing}} and {'pick it up' if grasp == 'pick up' else f'{grasp} it'}"
+            for find in _FIND_VERBS
+            for grasp in _GRASP_VERBS
+        ),
         "held_out": ("fetch {thing}", "get {thing} for me", "track down {thing} and collect it"),
     },
 }
