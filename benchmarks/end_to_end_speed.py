@@ -7,12 +7,14 @@ The first iteration compiles and settles homes and is not counted. The last line
 import argparse
 import itertools
 import tempfile
+from pathlib import Path
 
 import torch
 
 from safevla.constrain.train import TrainConfig, train
 from safevla.policy.checkpoint import load_policy
 from safevla.policy.presets import PRESETS, make_policy
+from safevla.runs import code_version, machine, write_json
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sampling import scenario_stream
 from safevla.types import TASKS
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("--homes", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2, help="threads of simulation and of learning")
     parser.add_argument("--resolution", type=int, default=112)
+    parser.add_argument("--save", type=Path, help="also write the figures as JSON")
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=48, help="episodes an iteration")
     parser.add_argument("--scenarios", type=int, default=96, help="distinct scenarios to draw from")
@@ -39,6 +42,7 @@ def main() -> None:
     )
     print("iteration  steps/episode  samples/s  collect  update")
     rows: list[tuple[float, float]] = []
+    table: list[dict[str, float]] = []
 
     def report(number: int, metrics: dict[str, float]) -> None:
         speed, length = metrics["perf/steps_per_s"], metrics["rollout/length"]
@@ -47,6 +51,8 @@ def main() -> None:
         print(f"{number:9d}  {length:13.1f}  {speed:9.1f}  {shares}{note}", flush=True)
         if number > 0:
             rows.append((length, length / speed))
+            shares_of_time = {name: metrics[f"perf/{name}_share"] for name in ("collect", "update")}
+            table.append({"iteration": number, "samples_per_s": speed} | shares_of_time)
 
     if arguments.policy in PRESETS:
         policy = make_policy(arguments.policy, env.constraints)
@@ -55,6 +61,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         train(config, policy, env, scenarios, [], folder, report)
     env.close()
+    if arguments.save:
+        head = {"command": "python benchmarks/end_to_end_speed.py", "code": code_version()}
+        write_json(arguments.save, head | {"machine": machine(), "seeds": [0], "rows": table})
     print(f"samples_per_s {sum(steps for steps, _ in rows) / sum(seconds for _, seconds in rows):.1f}")
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=100, help="timed steps of every home, ours")
     parser.add_argument("--plain-steps", type=int, default=6, help="timed steps of every home, plain loop")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--plain", metavar="FILE", help="internal: run the plain loop on a job file")
     return parser.parse_args()
 
@@ -263,10 +265,34 @@ def main() -> None:
     print_plain(backend, plain)
     print_shares(*shares, actions.size)
     ours = 1e3 / speeds[threads]
+    if arguments.save:
+        save(arguments, speeds, backend, plain)
     if backend != "none":
         fast = (plain["physics"] + plain["fast_pictures"]) / ours
         print(f"\nagainst pictures without shadows and multisampling: {fast:.1f} times as fast")
     print(f"\nratio {(plain['physics'] + plain['pictures']) / ours:.1f}")
+
+
+def save(
+    arguments: argparse.Namespace, speeds: dict[int, float], backend: str, plain: dict[str, float]
+) -> None:
+    """Write the figures for the documentation."""
+    from safevla.runs import code_version, machine, write_json
+
+    rows = [
+        {"loop": f"safevla, {count} threads", "steps_per_s": round(speed, 1)}
+        for count, speed in speeds.items()
+    ]
+    fastest = max(speeds.values())
+    for title, pictures in (("as it comes", "pictures"), ("no shadows, no multisampling", "fast_pictures")):
+        if backend != "none":
+            speed = 1e3 / (plain["physics"] + plain[pictures])
+            rows.append({"loop": f"plain, {backend}, {title}", "steps_per_s": round(speed, 1)})
+    for row in rows:
+        row["safevla_is_faster_by"] = round(fastest / float(row["steps_per_s"]), 1)
+    head = {"command": f"python benchmarks/environment_speed.py --homes {arguments.homes}"}
+    data = head | {"code": code_version(), "machine": machine(), "seeds": [arguments.seed], "rows": rows}
+    write_json(Path(arguments.save), data)
 
 
 def print_plain(backend: str, plain: dict[str, float]) -> None:
