@@ -5,7 +5,7 @@ Each stage leaves its result in the run folder, and a stage that has finished is
     specification.toml   model: what is unsafe, and how much of it is allowed
     archive.jsonl        elicit: scenarios in which the policy to be aligned is unsafe
     rl/, isa/            constrain: the same policy trained without and with constraints, on the same steps
-    episodes.parquet     assure: imitation, rl, isa and the inactivity control on the same held-out scenarios
+    episodes.parquet     assure: imitation, rl, isa and two controls on the same held-out scenarios
     report.html          what all of it amounts to
 """
 
@@ -190,7 +190,7 @@ def assure(
 def sources(config: AlignConfig, folder: RunFolder) -> dict[str, str]:
     """Return the policies that every table has: name -> what `load_policy` takes."""
     trained = {method: str(folder / method / "checkpoint") for method in METHODS}
-    return {"imitation": config.policy, **trained, "inactive": "inactive"}
+    return {"imitation": config.policy, **trained, "inactive": "inactive", "random": "random"}
 
 
 def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
