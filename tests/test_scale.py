@@ -1,4 +1,9 @@
 import operator
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -14,3 +19,34 @@ def test_results_come_in_the_order_of_the_jobs(processes):
 def test_error_of_a_job_reaches_the_caller(processes):
     with pytest.raises(ZeroDivisionError):
         run_jobs(operator.truediv, [(1, 1), (1, 0)], processes)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from safevla.scale import run_jobs\n"
+        "def work(name):\n"
+        f"    Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    run_jobs(work, [('a',), ('b',)], 2)\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(script)])
+    files = [tmp_path / "a", tmp_path / "b"]
+    deadline = time.monotonic() + 60
+    while not all(file.exists() and file.read_text() for file in files):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    pids = [int(file.read_text()) for file in files]
+    while any(os.path.exists(f"/proc/{pid}") and _running(pid) for pid in pids):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.1)
+
+
+def _running(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] != "Z"

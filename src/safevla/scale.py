@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +17,21 @@ def single_threaded() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def start_worker(parent: int) -> None:
+    """Prepare a worker process: one thread for mathematics, and an end when its parent is gone.
+
+    A parent that is killed cannot tell its workers; without this they would go on training for nobody.
+    """
+    single_threaded()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_jobs(
@@ -43,7 +61,9 @@ def run_jobs(
         return results
     context = multiprocessing.get_context("spawn")
     workers = min(processes, len(jobs))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=single_threaded) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=start_worker, initargs=(os.getpid(),)
+    ) as pool:
         futures: list[Future[Any]] = [pool.submit(function, *job) for job in jobs]
         pending = set(futures)
         try:
