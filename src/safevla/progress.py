@@ -62,6 +62,7 @@ class ProgressBar:
     def _line(self, note: str) -> None:
         self._last = time.monotonic()
         elapsed = self._last - self._start
-        left = elapsed * (self.total - self.completed) / max(self.completed, 1)
-        text = f"{self.description}: {self.completed}/{self.total}, {elapsed:.0f} s, about {left:.0f} s left"
+        text = f"{self.description}: {self.completed}/{self.total}, {elapsed:.0f} s"
+        if self.completed:
+            text += f", about {max(elapsed * (self.total / self.completed - 1), 0):.0f} s left"
         print(text, note, file=sys.stderr, flush=True)
