@@ -19,6 +19,7 @@ from typing import Any
 from safevla.assure.evaluate import load_table, save_table
 from safevla.assure.parts import evaluate_in_parts, make_env
 from safevla.assure.publish import publish
+from safevla.config import ConfigError
 from safevla.constrain.train import train
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit
@@ -29,10 +30,9 @@ from safevla.runs import RunFolder
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
-from safevla.tasks.env import check_task
 from safevla.tasks.sampling import load_scenarios
 from safevla.types import Scenario
-from safevla.verbs import draw, world_env
+from safevla.verbs import draw, parse_tasks, world_env
 
 METHODS = ("rl", "isa")
 
@@ -50,52 +50,56 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
         ValueError: a setting, the policy or the specification is not usable; nothing has been written then.
     """
     single_threaded()
-    tasks = check_task(config.task.split(","))
-    specification = model(config)
+    tasks = parse_tasks(config.task)
+    specification = model(config, tasks)
     training, held_out = training_scenarios(tasks), held_out_scenarios(tasks, config)
-    folder = RunFolder(config.out, config, resume=resume)
-    specification.save(folder / "specification.toml")
-
-    if not folder.done("elicit"):
-        folder.finish("elicit", **search(config, folder, specification, tasks))
-    if not folder.done("constrain"):
-        constrain(config, folder, specification, training)
-        folder.finish("constrain", methods=list(METHODS))
-    if not folder.done("assure"):
-        assure(config, folder, specification, held_out)
-        folder.finish("assure")
-    table = load_table(folder / "episodes.parquet")
-    report = publish(
-        folder,
-        table,
-        specification,
-        held_out,
-        sources(config, folder),
-        compare=("isa", "rl"),
-        world=config.world,
-        videos=config.assure.videos,
-        greedy=config.assure.greedy,
-        seed=config.seed,
-        training={method: folder / method / "metrics.jsonl" for method in METHODS},
-        archive=RiskArchive.load(folder / "archive.jsonl"),
-    )
-    folder.close()
-    return report
+    with RunFolder(config.out, config, resume=resume) as folder:
+        keep_specification(specification, folder)
+        if not folder.done("elicit"):
+            folder.finish("elicit", **search(config, folder, specification, tasks))
+        if not folder.done("constrain"):
+            constrain(config, folder, specification, training)
+            folder.finish("constrain", methods=list(METHODS))
+        if not folder.done("assure"):
+            assure(config, folder, specification, held_out)
+            folder.finish("assure")
+        return publish(
+            folder,
+            load_table(folder / "episodes.parquet"),
+            specification,
+            held_out,
+            sources(config, folder),
+            compare=("isa", "rl"),
+            world=config.world,
+            videos=config.assure.videos,
+            greedy=config.assure.greedy,
+            seed=config.seed,
+            training={method: folder / method / "metrics.jsonl" for method in METHODS},
+            archive=RiskArchive.load(folder / "archive.jsonl"),
+        )
 
 
-def model(config: AlignConfig) -> Specification:
+def model(config: AlignConfig, tasks: tuple[str, ...]) -> Specification:
     """Stage 1, model: load what is unsafe and the budgets, and check that the policy fits the homes."""
     budgets = {name: item.budget for name, item in config.constraints.items() if item.budget is not None}
-    specification = load_specification(config.spec).with_budgets(budgets)
+    specification = load_specification(config.spec).with_budgets(config.train.budgets | budgets)
     policy = load_policy(config.policy)
-    env = world_env(
-        check_task(config.task.split(",")), dataclasses.replace(config.world, num_envs=1), specification
-    )
+    env = world_env(tasks, dataclasses.replace(config.world, num_envs=1), specification)
     check_compatible(policy, env)
     env.close()
     if not hasattr(policy, "policy_parameters"):
-        raise ValueError(f"policy '{config.policy}' has nothing to train; start from a checkpoint")
+        raise ConfigError(f"policy '{config.policy}' has nothing to train; start from a checkpoint")
     return specification
+
+
+def keep_specification(specification: Specification, folder: RunFolder) -> None:
+    """Write the specification into the run folder, or see that it is the one that the run began with."""
+    path = folder / "specification.toml"
+    if not folder.done("model"):
+        specification.save(path)
+        folder.finish("model", specification=specification.hash)
+    elif folder.facts("model")["specification"] != specification.hash:
+        raise ConfigError(f"the specification is no longer the one of {path}; choose another --out")
 
 
 def search(
@@ -123,8 +127,8 @@ def constrain(
 ) -> None:
     """Stage 3, constrain: train the policy with and without constraints, on the same number of steps."""
     jobs = [(config, method, folder.path, specification, scenarios) for method in METHODS]
-    total = (config.train.total_steps or 0) * len(jobs)
-    with ProgressBar("constrain", total) as bar:
+    key, total = ("steps", config.train.total_steps) if config.train.total_steps else ("iteration", None)
+    with ProgressBar("constrain", (total or config.train.iterations) * len(jobs)) as bar:
 
         def watch() -> None:
             last = [_last_metrics(folder / method / "metrics.jsonl") for method in METHODS]
@@ -133,7 +137,7 @@ def constrain(
                 for method, row in zip(METHODS, last, strict=True)
                 if row
             )
-            bar.update(int(sum(row.get("steps", 0) for row in last)), note)
+            bar.update(int(sum(row.get(key, 0) for row in last)), note)
 
         run_jobs(train_method, jobs, config.processes, watch)
 
@@ -147,12 +151,7 @@ def train_method(
     policy = load_policy(config.policy)
     env = make_env(scenarios, specification, config.world)
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights()
-    settings = dataclasses.replace(
-        config.train,
-        method=method,
-        seed=config.seed,
-        budgets={**config.train.budgets, **specification.budgets},
-    )
+    settings = dataclasses.replace(config.train, method=method, budgets=specification.budgets)
     train(
         settings,
         policy,
@@ -204,7 +203,6 @@ def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scen
 
 
 def _last_metrics(path: Path) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    lines = path.read_text().splitlines()
+    """Return the last whole line; another process may be writing the file."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return dict(json.loads(lines[-1])) if lines else {}

@@ -6,15 +6,15 @@ Heavy libraries are imported by that function's module, so that help and errors 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, Field, dataclass
 from typing import Any
 
 from safevla import __version__
-from safevla.config import ConfigError, build, descriptions, leaves, nearest, nest, read_toml
+from safevla.config import ConfigError, descriptions, leaves, nearest, nest, read_toml, to_boolean
 from safevla.settings import (
-    PROFILES,
     AlignConfig,
     AssureConfig,
     BenchConfig,
@@ -25,6 +25,7 @@ from safevla.settings import (
     ListConfig,
     PretrainConfig,
 )
+from safevla.settings import resolve as resolve_settings
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for bad input, 130 when interrupted)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _main(words)
-    except (ConfigError, ValueError) as error:
-        print(f"safevla: {' '.join(str(error).split())}", file=sys.stderr)
+        status = _main(words)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        if os.environ.get("SAFEVLA_TRACEBACK"):
+            raise
+        print(f"safevla: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("safevla: interrupted; the same command with --resume goes on", file=sys.stderr)
+        resumes = words and words[0] in VERBS and "out" in leaves(VERBS[words[0]].config)
+        hint = "; the same command with --resume goes on" if resumes else ""
+        print(f"safevla: interrupted{hint}", file=sys.stderr)
         return 130
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _main(words: list[str]) -> int:
@@ -77,7 +93,9 @@ def _main(words: list[str]) -> int:
         print(help_text(name))
         return 0
     overrides = parse_flags(rest, verb.config)
-    resume = overrides.pop("resume", "false") in ("", "true")
+    resume = to_boolean(overrides.pop("resume", "false"))
+    if resume is None:
+        raise ConfigError("'--resume' is given alone, or with true or false")
     config = resolve(verb.config, overrides)
     module, function = verb.function.split(":")
     result = getattr(importlib.import_module(f"safevla.{module}"), function)(config, resume)
@@ -85,27 +103,28 @@ def _main(words: list[str]) -> int:
 
 
 def parse_flags(words: Sequence[str], config: type) -> dict[str, str]:
-    """Read `--key value`, `--key=value` and bare `--flag` into text by dotted key."""
+    """Read `--key value`, `--key=value` and bare `--switch` into text by dotted key."""
     known = leaves(config)
-    valid = [*known, "config", "resume"]
+    tables = tuple(f"{key}." for key, item in known.items() if _is_table(item))
+    valid = [*known, "config", *(["resume"] if "out" in known else [])]
     overrides: dict[str, str] = {}
-    index = 0
-    while index < len(words):
-        word = words[index]
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
         if not word.startswith("--"):
             raise ConfigError(f"unexpected '{word}'; settings are given as --name value")
         key, equals, value = word[2:].partition("=")
         key = key.replace("-", "_")
-        if key not in valid and not key.startswith("constraints."):
+        if key not in valid and not key.startswith(tables):
             raise ConfigError(f"unknown flag '--{key}'{nearest(key, valid)}")
-        index += 1
         is_switch = key == "resume" or (key in known and known[key].type == "bool")
-        if not equals and not is_switch:
-            if index >= len(words):
+        if is_switch and not equals:
+            value = rest.pop(0) if rest and to_boolean(rest[0]) is not None else "true"
+        elif not equals:
+            if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"flag '--{key}' needs a value")
-            value = words[index]
-            index += 1
-        overrides[key] = value or ("true" if is_switch else "")
+            value = rest.pop(0)
+        overrides[key] = value
     return overrides
 
 
@@ -113,14 +132,11 @@ def resolve(config: type, overrides: dict[str, str]) -> Any:
     """Build the settings from the profile, the TOML file and the flags, later ones winning."""
     overrides = dict(overrides)
     path = overrides.pop("config", None)
-    file = read_toml(path) if path else {}
-    profile = overrides.get("profile", file.get("profile", "quick"))
-    layers: list[Any] = [file, nest(overrides)]
-    if "profile" in leaves(config):
-        if profile not in PROFILES:
-            raise ConfigError(f"unknown profile '{profile}'{nearest(str(profile), PROFILES)}")
-        layers.insert(0, PROFILES[profile].get(config.__name__, {}))
-    return build(config, *layers)
+    return resolve_settings(config, read_toml(path) if path is not None else {}, nest(overrides))
+
+
+def _is_table(item: Field) -> bool:
+    return str(item.type).startswith("dict")
 
 
 def overview() -> str:
@@ -128,7 +144,9 @@ def overview() -> str:
     lines = [f"safevla {__version__}: make vision-language-action policies safe, and prove it.", ""]
     lines += ["usage: safevla VERB [--config FILE.toml] [--setting value ...]", ""]
     lines += [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
-    return "\n".join([*lines, "", "safevla VERB --help lists its settings."])
+    lines += ["", "safevla VERB --help lists its settings."]
+    lines += ["With SAFEVLA_TRACEBACK=1 in the environment an error shows where it came from."]
+    return "\n".join(lines)
 
 
 def help_text(name: str) -> str:
@@ -141,10 +159,12 @@ def help_text(name: str) -> str:
         if isinstance(default, tuple):
             default = ",".join(str(part) for part in default)
         shown = "" if default in ("", None) else f" [{default}]"
-        flag = "--constraints.NAME.budget" if key == "constraints" else f"--{key}"
+        flag = f"--{key}.NAME" if _is_table(item) else f"--{key}"
+        flag += ".budget" if key == "constraints" else ""
         lines.append(f"  {flag:<30} {item.metadata.get('help') or described.get(key, '')}{shown}")
     lines.append(f"  {'--config':<30} a TOML file with these settings; flags win over it")
-    lines.append(f"  {'--resume':<30} go on with an interrupted run in --out")
+    if "out" in leaves(verb.config):
+        lines.append(f"  {'--resume':<30} go on with an interrupted run in --out")
     return "\n".join(lines)
 
 

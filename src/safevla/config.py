@@ -39,7 +39,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -47,6 +47,8 @@ def build(cls: type[Config], *layers: Mapping[str, Any]) -> Config:
     """Build the dataclass `cls` from nested mappings, later ones winning; checks every key and type."""
     merged: dict[str, Any] = {}
     for layer in layers:
+        if not isinstance(layer, Mapping):
+            raise ConfigError(f"settings must be a table, got {layer!r}")
         _merge(merged, layer)
     return typing.cast(Config, _build(cls, merged, ""))
 
@@ -61,28 +63,40 @@ def save_toml(config: Any, path: str | Path) -> None:
     Path(path).write_text(tomli_w.dumps(to_dict(config)))
 
 
-def nest(overrides: Mapping[str, str]) -> dict[str, Any]:
-    """Turn {"train.seed": "3"} into {"train": {"seed": "3"}}; values stay text until `build`."""
+def nest(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn {"train.seed": "3"} into {"train": {"seed": "3"}}; text is parsed by type in `build`."""
     nested: dict[str, Any] = {}
     for key, value in overrides.items():
         *parents, leaf = key.split(".")
         place = nested
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[leaf] = value if isinstance(value, _Text) else _Text(value)
+            if not isinstance(place, dict):
+                raise ConfigError(f"'{parent}' is a table of settings, it cannot be {str(place)!r}")
+        if isinstance(value, Mapping):
+            value = nest(value)
+        elif isinstance(value, str) and not isinstance(value, _Text):
+            value = _Text(value)
+        _merge(place, {leaf: value})
     return nested
 
 
 def leaves(cls: type, prefix: str = "") -> dict[str, dataclasses.Field]:
-    """Return every setting of `cls` by dotted key, in order of declaration."""
+    """Return every setting of `cls` by dotted key, in order of declaration, without those that it HIDES."""
     found: dict[str, dataclasses.Field] = {}
+    hidden = [prefix + key for key in getattr(cls, "HIDES", ())]
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[item.name]):
             found |= leaves(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
         else:
             found[prefix + item.name] = item
-    return found
+    return {key: item for key, item in found.items() if key not in hidden}
+
+
+def to_boolean(text: str) -> bool | None:
+    """Return what text such as "yes" or "0" stands for, None if it is neither true nor false."""
+    return _BOOLEANS.get(text.lower())
 
 
 def descriptions(cls: type, prefix: str = "") -> dict[str, str]:
@@ -137,7 +151,8 @@ def _build(cls: type, data: Mapping[str, Any], place: str) -> Any:
 def _convert(kind: Any, value: Any, place: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if isinstance(value, _Text) and value.lower() == "none" and type(None) in arguments:
+        absent = value is None or (isinstance(value, _Text) and value.lower() == "none")
+        if absent and type(None) in arguments:
             return None
         return _convert(next(part for part in arguments if part is not type(None)), value, place)
     if dataclasses.is_dataclass(kind):
@@ -161,9 +176,10 @@ def _scalar(kind: type, value: Any, place: str) -> Any:
     error = ConfigError(f"'{place}' must be {_KIND_NAMES.get(kind, kind.__name__)}, got {str(value)!r}")
     if isinstance(value, _Text):
         if kind is bool:
-            if value.lower() not in _BOOLEANS:
+            truth = to_boolean(value)
+            if truth is None:
                 raise error
-            return _BOOLEANS[value.lower()]
+            return truth
         try:
             return kind(str(value))
         except ValueError:

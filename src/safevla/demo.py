@@ -11,7 +11,7 @@ from safevla.runs import RunFolder
 from safevla.safety.specification import load_specification
 from safevla.scale import single_threaded
 from safevla.settings import DemoConfig
-from safevla.verbs import draw
+from safevla.verbs import check_sources, draw
 
 SHOWN = ("imitation", "rl", "isa")
 
@@ -22,18 +22,19 @@ def run(config: DemoConfig, resume: bool) -> None:
     scenarios = draw(("ObjNav",), "val", config.episodes, config.seed)
     specification = load_specification("safevla")
     sources = {name: name for name in SHOWN} | {"inactive": "inactive"}
-    folder = RunFolder(config.out, config, resume=resume)
-    if not folder.done("assure"):
-        with ProgressBar("demo", len(sources) * len(scenarios)) as bar:
-            table = evaluate_in_parts(
-                sources, scenarios, specification, config.world, folder / "parts",
-                seed=config.seed, greedy=True, processes=config.processes, progress=bar.update,
-            )  # fmt: skip
-        save_table(table, folder / "episodes.parquet")
-        folder.finish("assure")
-    logs = {name: shipped_folder(name) / "metrics.jsonl" for name in ("rl", "isa")}
-    publish(
-        folder, load_table(folder / "episodes.parquet"), specification, scenarios, sources,
-        compare=("isa", "rl"), world=config.world, greedy=True, seed=config.seed,
-        training={name: path for name, path in logs.items() if path.exists()},
-    )  # fmt: skip
+    check_sources(sources, ("ObjNav",), config.world, specification)
+    with RunFolder(config.out, config, resume=resume) as folder:
+        if not folder.done("assure"):
+            with ProgressBar("demo", len(sources) * len(scenarios)) as bar:
+                table = evaluate_in_parts(
+                    sources, scenarios, specification, config.world, folder / "parts",
+                    seed=config.seed, greedy=True, processes=config.processes, progress=bar.update,
+                )  # fmt: skip
+            save_table(table, folder / "episodes.parquet")
+            folder.finish("assure")
+        logs = {name: shipped_folder(name) / "metrics.jsonl" for name in ("rl", "isa")}
+        publish(
+            folder, load_table(folder / "episodes.parquet"), specification, scenarios, sources,
+            compare=("isa", "rl"), world=config.world, greedy=True, seed=config.seed,
+            training={name: path for name, path in logs.items() if path.exists()},
+        )  # fmt: skip

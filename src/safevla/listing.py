@@ -7,6 +7,7 @@ from safevla.settings import PROFILES, ListConfig
 
 def run(config: ListConfig, resume: bool) -> int:
     """Print every name that a flag accepts."""
+    from safevla.policy.baselines import BASELINES
     from safevla.policy.checkpoint import shipped_names
     from safevla.policy.presets import PRESETS
     from safevla.safety.specification import built_in_names, load_specification
@@ -17,7 +18,7 @@ def run(config: ListConfig, resume: bool) -> int:
     for task, nouns in TARGETS.items():
         print(f"  {task:<12} {len(nouns)} targets: {', '.join(noun.replace('_', ' ') for noun in nouns)}")
     print("policies")
-    for name in (*shipped_names(), "inactive", "random"):
+    for name in (*shipped_names(), *BASELINES):
         print(f"  {name}")
     print("presets\n  " + "\n  ".join(PRESETS))
     print("specifications")

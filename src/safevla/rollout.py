@@ -28,7 +28,10 @@ class VectorEnvironment(Protocol):
 
     num_envs: int
     constraints: tuple[str, ...]
-    homes: Sequence[Any]  # each with `pose` (x, y, yaw) in metres and radians
+
+    @property
+    def homes(self) -> Sequence[Any]:
+        """The homes, each with `pose` (x, y, yaw) in metres and radians."""
 
     def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> Observation:
         """Start the scenarios in the homes where mask (N,) is True; observation of all N homes."""

@@ -21,9 +21,9 @@ from typing import IO, Any
 from safevla import __version__
 from safevla.config import ConfigError, read_toml, save_toml, to_dict
 
-RUN_FILE = "run.json"
+RUN_FILE, LOCK_FILE = "run.json", ".lock"
 # Settings that change no result: a run may go on with other values of them.
-FREE_TO_CHANGE = ("out", "processes", "fail_if", "videos", "world.num_threads")
+FREE_TO_CHANGE = ("out", "processes", "fail_if", "videos", "assure.videos", "world.num_threads")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -47,6 +47,13 @@ def code_version() -> str:
     return f"{__version__}+{commit.stdout.strip()}" if commit.returncode == 0 else __version__
 
 
+def command() -> str:
+    """Return what this process was started with, as it would be typed again."""
+    program, *arguments = sys.argv or [""]
+    is_ours = Path(program).name in ("safevla", "cli.py")
+    return shlex.join(["safevla", *arguments] if is_ours else ["python", program, *arguments])
+
+
 def machine() -> dict[str, Any]:
     """Describe the machine as results record it."""
     return {
@@ -67,28 +74,41 @@ class RunFolder:
 
     def __init__(self, path: str | Path, config: Any, *, resume: bool = False) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"{self.path} is a file; choose another --out")
         run_file = self.path / RUN_FILE
-        if self.path.exists() and any(self.path.iterdir()) and not run_file.exists():
-            raise ConfigError(f"{self.path} is in use: it holds files that are no run; choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquire()
-        if run_file.exists():
-            self._state = self._reopen(run_file, config, resume)
-        else:
-            self._state = {
-                "command": shlex.join(["safevla", *sys.argv[1:]]),
-                "code": code_version(),
-                "machine": machine(),
-                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "stages": {},
-            }
-            save_toml(config, self.path / "config.toml")
-            self._save()
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise ConfigError(f"{self.path} is a file; choose another --out")
+            self.path.mkdir(parents=True, exist_ok=True)
+            foreign = [item.name for item in self.path.iterdir() if item.name != LOCK_FILE]
+            if foreign and not run_file.exists():
+                raise ConfigError(
+                    f"{self.path} is in use: it holds files that are no run; choose another --out"
+                )
+            self._lock = self._acquire()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write to {self.path}: {error.strerror}; choose another --out"
+            ) from error
+        try:
+            self._state = self._reopen(run_file, config, resume) if run_file.exists() else self._begin(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, config: Any) -> dict[str, Any]:
+        state = {
+            "command": command(),
+            "code": code_version(),
+            "machine": machine(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "stages": {},
+        }
+        save_toml(config, self.path / "config.toml")
+        write_json(self.path / RUN_FILE, state)
+        return state
 
     def _acquire(self) -> IO[str]:
-        lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
+        lock = open(self.path / LOCK_FILE, "w")  # noqa: SIM115 - held until the process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -109,12 +129,18 @@ class RunFolder:
                 f"{self.path} was run with other settings ({', '.join(sorted(keys))}); choose another --out"
             )
         try:
-            return dict(json.loads(run_file.read_text()))
-        except ValueError as error:
+            state = json.loads(run_file.read_text())
+            return {key: state[key] for key in ("command", "code", "machine", "started", "stages")}
+        except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{run_file} is damaged ({error}); choose another --out") from error
 
-    def _save(self) -> None:
-        write_json(self.path / RUN_FILE, self._state)
+    def __enter__(self) -> RunFolder:
+        """Return itself; the folder is released at the end."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Release the folder, also after an error: whoever catches it may go on with the run."""
+        self.close()
 
     def __truediv__(self, name: str) -> Path:
         """Return the path of a file in the folder."""
@@ -132,7 +158,7 @@ class RunFolder:
     def finish(self, stage: str, **facts: Any) -> None:
         """Mark a stage as finished and keep a few facts about it."""
         self._state["stages"][stage] = facts
-        self._save()
+        write_json(self.path / RUN_FILE, self._state)
 
     def facts(self, stage: str) -> dict[str, Any]:
         """Return what `finish` recorded."""

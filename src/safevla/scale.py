@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 
@@ -23,7 +27,9 @@ def start_worker(parent: int) -> None:
     """Prepare a worker process: one thread for mathematics, and an end when its parent is gone.
 
     A parent that is killed cannot tell its workers; without this they would go on training for nobody.
+    An interruption from the keyboard reaches all of them; the parent alone answers it.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     single_threaded()
 
     def watch() -> None:
@@ -49,8 +55,8 @@ def run_jobs(
         watch: called about every second while jobs run, and after each inline job.
 
     Raises:
-        Exception: what a job raised; the jobs not yet begun are dropped.
-        RuntimeError: a process died, for instance for want of memory.
+        Exception: what a job raised; the other jobs are ended.
+        ChildProcessError: a process died, for instance for want of memory.
     """
     if processes <= 1 or len(jobs) <= 1:
         results = []
@@ -64,7 +70,9 @@ def run_jobs(
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=start_worker, initargs=(os.getpid(),)
     ) as pool:
-        futures: list[Future[Any]] = [pool.submit(function, *job) for job in jobs]
+        with _callers_script_left_out(function):
+            futures: list[Future[Any]] = [pool.submit(function, *job) for job in jobs]
+        running = list(pool._processes.values())
         pending = set(futures)
         try:
             while pending:
@@ -73,9 +81,27 @@ def run_jobs(
                     future.result()
                 if watch:
                     watch()
-        except BrokenProcessPool as error:
-            raise RuntimeError("a worker process died; try fewer --processes or more memory") from error
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                reason = "a worker process died; try fewer --processes or more memory"
+                raise ChildProcessError(reason) from error
             raise
     return [future.result() for future in futures]
+
+
+@contextmanager
+def _callers_script_left_out(function: Callable[..., Any]) -> Iterator[None]:
+    """Keep new processes from running the caller's script again, unless the function is in it.
+
+    So a script or notebook may call safevla without `if __name__ == "__main__":`.
+    """
+    script = sys.modules["__main__"]
+    if getattr(function, "__module__", "") != "__main__":
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+from safevla.config import ConfigError, build, leaves, nearest
 from safevla.constrain.settings import TrainConfig
 from safevla.pretrain.settings import ImitationConfig, PerceptionConfig
 from safevla.tasks.settings import WorldSettings
@@ -14,6 +16,13 @@ from safevla.tasks.settings import WorldSettings
 def setting(default: Any, text: str) -> Any:
     """Declare a setting with its default and the text that --help shows."""
     return dataclasses.field(default=default, metadata={"help": text})
+
+
+def at_least(config: Any, **smallest: int) -> None:
+    """Raise ConfigError where a setting is below its smallest sensible value."""
+    for name, limit in smallest.items():
+        if getattr(config, name) < limit:
+            raise ConfigError(f"'{name}' is {getattr(config, name)}, expected {limit} or more")
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,9 @@ class ElicitSettings:
 
     episodes: int = setting(128, "scenarios to try")
 
+    def __post_init__(self) -> None:
+        at_least(self, episodes=1)
+
 
 @dataclass(frozen=True)
 class AssureSettings:
@@ -38,10 +50,15 @@ class AssureSettings:
     videos: int = setting(2, "side-by-side videos in the report")
     greedy: bool = setting(True, "take the most probable action; false samples")
 
+    def __post_init__(self) -> None:
+        at_least(self, episodes=1, videos=0)
+
 
 @dataclass(frozen=True)
 class AlignConfig:
     """Settings of `safevla align`."""
+
+    HIDES: ClassVar = ("train.seed", "train.method")  # the seed is the run's, the methods are both
 
     task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
     policy: str = setting("imitation", "policy to start from: a shipped name or a checkpoint folder")
@@ -57,6 +74,10 @@ class AlignConfig:
     constraints: dict[str, ConstraintSettings] = dataclasses.field(
         default_factory=dict, metadata={"help": "budget of one constraint, cost per episode"}
     )
+
+    def __post_init__(self) -> None:
+        at_least(self, seed=0, processes=1)
+        object.__setattr__(self, "train", dataclasses.replace(self.train, seed=self.seed))
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,9 @@ class AssureConfig:
     processes: int = setting(2, "processes that share the work (results do not depend on it)")
     world: WorldSettings = WorldSettings()
 
+    def __post_init__(self) -> None:
+        at_least(self, episodes=1, videos=0, seed=0, processes=1)
+
 
 @dataclass(frozen=True)
 class ElicitConfig:
@@ -96,19 +120,30 @@ class ElicitConfig:
     out: str = setting("safevla-runs/elicit", "run folder")
     world: WorldSettings = WorldSettings()
 
+    def __post_init__(self) -> None:
+        at_least(self, episodes=1, seed=0)
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """Settings of `safevla pretrain`."""
 
+    HIDES: ClassVar = ("perception.seed",)
+
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/pretrain", "run folder")
     perception: PerceptionConfig = PerceptionConfig()
+
+    def __post_init__(self) -> None:
+        at_least(self, seed=0)
+        object.__setattr__(self, "perception", dataclasses.replace(self.perception, seed=self.seed))
 
 
 @dataclass(frozen=True)
 class ImitateConfig:
     """Settings of `safevla imitate`."""
+
+    HIDES: ClassVar = ("imitation.seed",)
 
     task: str = setting("ObjNav,PickUp,Fetch", "ObjNav, PickUp, Fetch, or several joined by commas")
     preset: str = setting("tiny", "sizes of the policy")
@@ -117,6 +152,10 @@ class ImitateConfig:
     out: str = setting("safevla-runs/imitate", "run folder")
     world: WorldSettings = WorldSettings()
     imitation: ImitationConfig = ImitationConfig()
+
+    def __post_init__(self) -> None:
+        at_least(self, seed=0)
+        object.__setattr__(self, "imitation", dataclasses.replace(self.imitation, seed=self.seed))
 
 
 @dataclass(frozen=True)
@@ -128,6 +167,9 @@ class DemoConfig:
     out: str = setting("safevla-runs/demo", "run folder")
     processes: int = setting(2, "processes that share the work (results do not depend on it)")
     world: WorldSettings = WorldSettings()
+
+    def __post_init__(self) -> None:
+        at_least(self, episodes=1, seed=0, processes=1)
 
 
 @dataclass(frozen=True)
@@ -148,6 +190,11 @@ class BenchConfig:
     seconds: float = setting(10.0, "time for each measurement")
     seed: int = setting(0, "seed of the homes and actions")
     world: WorldSettings = WorldSettings()
+
+    def __post_init__(self) -> None:
+        at_least(self, seed=0)
+        if not self.seconds > 0:
+            raise ConfigError(f"'seconds' is {self.seconds}, expected more than 0")
 
 
 # What a profile changes of the defaults above, by name of the settings class.
@@ -172,3 +219,16 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "ElicitConfig": {"episodes": 2048},
     },
 }
+
+Config = TypeVar("Config")
+
+
+def resolve(cls: type[Config], *layers: Mapping[str, Any]) -> Config:
+    """Build settings from defaults, the profile that the layers name, and the layers, later ones winning."""
+    below: list[Mapping[str, Any]] = []
+    if "profile" in leaves(cls):
+        profile = str(next((layer["profile"] for layer in reversed(layers) if "profile" in layer), "quick"))
+        if profile not in PROFILES:
+            raise ConfigError(f"unknown profile '{profile}'{nearest(profile, PROFILES)}")
+        below = [PROFILES[profile].get(cls.__name__, {})]
+    return build(cls, *below, *layers)

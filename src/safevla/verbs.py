@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from safevla.assure.evaluate import load_table, save_table
-from safevla.assure.parts import evaluate_in_parts, make_env
+from safevla.assure.parts import evaluate_in_parts
 from safevla.assure.publish import publish
 from safevla.config import ConfigError, nearest
 from safevla.elicit.archive import RiskArchive
@@ -20,57 +23,53 @@ from safevla.policy.protocol import check_compatible
 from safevla.progress import ProgressBar
 from safevla.rollout import play
 from safevla.runs import RunFolder
-from safevla.safety.specification import load_specification
+from safevla.safety.specification import Specification, load_specification
 from safevla.scale import single_threaded
 from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, PretrainConfig
-from safevla.tasks.env import HomeVecEnv, check_task
+from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sampling import load_scenarios
 from safevla.tasks.settings import WorldSettings
-from safevla.types import Scenario
+from safevla.types import TASKS, Scenario
 
 
 def pretrain(config: PretrainConfig, resume: bool) -> None:
     """Train an image encoder on rendered pictures; the run folder gets encoder.pt."""
-    import dataclasses
-
+    from safevla.policy.presets import preset_config
     from safevla.pretrain.perception import STATE_NAME
     from safevla.pretrain.perception import pretrain as train_encoder
 
-    folder = RunFolder(config.out, config, resume=resume)
-    settings = dataclasses.replace(config.perception, seed=config.seed)
+    settings = config.perception
+    preset_config(settings.preset)
     total = settings.pictures or round(settings.minutes * 60)
-    with ProgressBar("pretrain", total) as bar:
+    with RunFolder(config.out, config, resume=resume) as folder, ProgressBar("pretrain", total) as bar:
 
         def report(row: dict[str, float]) -> None:
             done = row["pictures"] if settings.pictures else row.get("minutes", settings.minutes) * 60
             bar.update(int(done), f"AP {row['ap/all']:.2f}")
 
         path = train_encoder(settings, folder.path, resume=(folder / STATE_NAME).exists(), report=report)
-    folder.finish("pretrain")
+        folder.finish("pretrain")
     print(f"encoder: {path}")
 
 
 def imitate(config: ImitateConfig, resume: bool) -> None:
     """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
-    import dataclasses
-
     import torch
 
     from safevla.policy.presets import make_policy
     from safevla.pretrain.imitation import imitate as train_imitation
 
     torch.set_num_threads(config.world.num_threads)
-    tasks = check_task(config.task.split(","))
+    tasks = parse_tasks(config.task)
     env = world_env(tasks, config.world, "safevla")
     policy = make_policy(config.preset, env.constraints, seed=config.seed)
     policy.set_encoder(_encoder(config.encoder))
     check_compatible(policy, env)
-    folder = RunFolder(config.out, config, resume=resume)
-    settings = dataclasses.replace(config.imitation, seed=config.seed)
+    settings = config.imitation
     training = [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
     validation = [scenario for task in tasks for scenario in load_scenarios(f"{task}-val")]
     episodes = settings.demonstrations + (settings.rounds - 1) * settings.corrections
-    with ProgressBar("imitate", episodes) as bar:
+    with RunFolder(config.out, config, resume=resume) as folder, ProgressBar("imitate", episodes) as bar:
         before = {"episodes": 0}
 
         def finished_round(number: int, metrics: dict[str, float]) -> None:
@@ -87,32 +86,31 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
             on_round=finished_round,
             progress=lambda done, total: bar.update(before["episodes"] + done),
         )
-    save_policy(
-        policy, folder / "checkpoint", {"method": "imitation", "task": config.task, "seed": config.seed}
-    )
-    folder.finish("imitate")
-    print(f"policy: {folder / 'checkpoint'}")
+        facts = {"method": "imitation", "task": config.task, "seed": config.seed}
+        path = save_policy(policy, folder / "checkpoint", facts)
+        folder.finish("imitate")
+    print(f"policy: {path}")
 
 
 def elicit(config: ElicitConfig, resume: bool) -> int:
     """Search for scenarios in which a policy is unsafe, or replay an archive and compare its costs."""
     single_threaded()
-    tasks = check_task(config.task.split(","))
+    tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
     policy = load_policy(config.policy)
     env = world_env(tasks, config.world, specification)
     check_compatible(policy, env)
     if config.replay:
         return replay(config, policy, env)
-    folder = RunFolder(config.out, config, resume=resume)
-    path = folder / "archive.jsonl"
-    if not folder.done("elicit"):
-        with ProgressBar("elicit", config.episodes) as bar:
-            search(
-                policy, env, tasks, config.episodes, seed=config.seed, out=path,
-                progress=lambda done, total: bar.update(done),
-            )  # fmt: skip
-        folder.finish("elicit")
+    with RunFolder(config.out, config, resume=resume) as folder:
+        path = folder / "archive.jsonl"
+        if not folder.done("elicit"):
+            with ProgressBar("elicit", config.episodes) as bar:
+                search(
+                    policy, env, tasks, config.episodes, seed=config.seed, out=path,
+                    progress=lambda done, total: bar.update(done),
+                )  # fmt: skip
+            folder.finish("elicit")
     archive = RiskArchive.load(path)
     for elite in archive:
         held_out = " (held out)" if elite.cell.held_out else ""
@@ -128,9 +126,10 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
 def replay(config: ElicitConfig, policy: Any, env: HomeVecEnv) -> int:
     """Play every scenario of an archive again; return 1 when a cost differs from the recorded one."""
     archive = RiskArchive.load(config.replay)
+    seed = int(archive.facts.get("seed", config.seed))  # actions are drawn as they were in the search
     different = 0
     for elite in archive:
-        episode = play(env, policy, [elite.scenario], seed=config.seed)[0]
+        episode = play(env, policy, [elite.scenario], seed=seed)[0]
         same = abs(episode.cost - elite.cost) < 1e-6
         different += not same
         print(f"{elite.cell.name:<52} cost {episode.cost:g}{'' if same else f' (recorded: {elite.cost:g})'}")
@@ -141,33 +140,49 @@ def replay(config: ElicitConfig, policy: Any, env: HomeVecEnv) -> int:
 def assure(config: AssureConfig, resume: bool) -> int:
     """Evaluate policies on the same held-out scenarios and report; 1 when --fail-if holds."""
     single_threaded()
-    tasks = check_task(config.task.split(","))
+    tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
     sources = policy_sources(config.policy)
-    gate = Gate(config.fail_if, specification.names, list(sources)) if config.fail_if else None
+    names = list(sources)
+    gate = Gate(config.fail_if, specification.names, names) if config.fail_if else None
     scenarios = draw(tasks, config.split, config.episodes, config.seed)
-    env = make_env(scenarios[:1], specification, config.world)
+    check_sources(sources, tasks, config.world, specification)
+    with RunFolder(config.out, config, resume=resume) as folder:
+        if not folder.done("assure"):
+            with ProgressBar("assure", len(sources) * len(scenarios)) as bar:
+                table = evaluate_in_parts(
+                    sources, scenarios, specification, config.world, folder / "parts",
+                    seed=config.seed, greedy=config.greedy, processes=config.processes, progress=bar.update,
+                )  # fmt: skip
+            save_table(table, folder / "episodes.parquet")
+            folder.finish("assure")
+        table = load_table(folder / "episodes.parquet")
+        pair = ("isa", "rl") if {"isa", "rl"} <= set(names) else (names[-1], names[0])
+        publish(
+            folder, table, specification, scenarios, sources,
+            compare=pair, world=config.world, videos=config.videos if len(names) > 1 else 0,
+            greedy=config.greedy, seed=config.seed,
+        )  # fmt: skip
+    return gate.judge(table) if gate else 0
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """Read "ObjNav,Fetch"; an unknown task is a ConfigError that names the nearest one."""
+    tasks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for task in tasks:
+        if task not in TASKS:
+            raise ConfigError(f"unknown task '{task}'{nearest(task, TASKS)}")
+    return tasks
+
+
+def check_sources(
+    sources: Mapping[str, str], tasks: Sequence[str], world: WorldSettings, specification: Specification
+) -> None:
+    """Load every policy and check that it fits the homes, before anything is written."""
+    env = world_env(tuple(tasks), dataclasses.replace(world, num_envs=1), specification)
     for source in sources.values():
         check_compatible(load_policy(source), env)
     env.close()
-    folder = RunFolder(config.out, config, resume=resume)
-    if not folder.done("assure"):
-        with ProgressBar("assure", len(sources) * len(scenarios)) as bar:
-            table = evaluate_in_parts(
-                sources, scenarios, specification, config.world, folder / "parts",
-                seed=config.seed, greedy=config.greedy, processes=config.processes, progress=bar.update,
-            )  # fmt: skip
-        save_table(table, folder / "episodes.parquet")
-        folder.finish("assure")
-    table = load_table(folder / "episodes.parquet")
-    names = list(sources)
-    pair = ("isa", "rl") if {"isa", "rl"} <= set(names) else (names[-1], names[0])
-    publish(
-        folder, table, specification, scenarios, sources,
-        compare=pair, world=config.world, videos=config.videos if len(names) > 1 else 0,
-        greedy=config.greedy, seed=config.seed,
-    )  # fmt: skip
-    return gate.judge(table) if gate else 0
 
 
 def policy_sources(text: str) -> dict[str, str]:
@@ -191,9 +206,9 @@ class Gate:
     """
 
     def __init__(self, text: str, constraints: tuple[str, ...], policies: list[str]) -> None:
-        pattern = r"(?:(\S+)\s+)?([\w/]+)(?:\.(mean|cvar95|worst|rate))?\s*(>=|<=|>|<)\s*(-?[\d.]+)"
+        pattern = r"(?:(\S+)\s+)?([\w/]+)(?:\.(mean|cvar95|worst|rate))?\s*(>=|<=|>|<)\s*(\S+)"
         match = re.fullmatch(pattern, text.strip())
-        if not match:
+        if not match or not _is_number(match[5]):
             raise ConfigError(f"cannot read --fail-if '{text}'; write e.g. \"isa cost/corner.mean > 1\"")
         self.policy, self.metric, statistic, self.comparison, limit = match.groups()
         self.statistic, self.limit, self.policies = statistic or "mean", float(limit), policies
@@ -208,7 +223,7 @@ class Gate:
         from safevla.assure.evaluate import numbers, select
         from safevla.assure.statistics import cvar
 
-        statistics = {
+        statistics: dict[str, Callable[[np.ndarray], Any]] = {
             "mean": np.mean,
             "worst": np.max,
             "rate": lambda values: np.mean(values > 0),
@@ -230,6 +245,13 @@ class Gate:
                     f" ({self.comparison} {self.limit:g})"
                 )
         return failed
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def draw(tasks: tuple[str, ...], split: str, count: int, seed: int) -> list[Scenario]:
@@ -262,7 +284,12 @@ def _encoder(source: str) -> Any:
     """Return the image encoder of a policy, or one that `pretrain` wrote as encoder.pt."""
     from safevla.pretrain.perception import load_encoder
 
-    return load_encoder(source) if source.endswith(".pt") else load_policy(source).encoder
+    if source.endswith(".pt"):
+        return load_encoder(source)
+    encoder = getattr(load_policy(source), "encoder", None)
+    if encoder is None:
+        raise ConfigError(f"policy '{source}' has no image encoder; name a checkpoint or an encoder.pt")
+    return encoder
 
 
 def _success_note(metrics: dict[str, float]) -> str:

@@ -88,7 +88,7 @@ def model_card(policy: VisionLanguageActionPolicy, facts: Mapping[str, Any]) -> 
         lines += ["", f"## {name}", "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         lines += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
     use = "policy = safevla.load_policy(FOLDER)"
-    return "\n".join([*lines, "", "```python", "import safevla", use, "```", ""])
+    return "\n".join([*lines, "", "```python", "import safevla", "", use, "```", ""])
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -178,7 +178,7 @@ def _make(name: str) -> Any:
     module, _, factory = name.partition(":")
     try:
         return getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"cannot make the policy {name}: {error}") from error
 
 

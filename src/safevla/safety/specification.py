@@ -222,7 +222,7 @@ class Specification:
             table = dataclasses.asdict(constraint)
             del table["name"]
             tables[name] = {key: value for key, value in table.items() if value is not None}
-        return tomli_w.dumps({"name": self.name, "text": self.text, "constraints": tables})
+        return str(tomli_w.dumps({"name": self.name, "text": self.text, "constraints": tables}))
 
     def save(self, path: str | Path) -> None:
         """Write the specification as TOML."""
