@@ -1,0 +1,178 @@
+"""`safevla align` as a user runs it, small: the run folder, an interruption, and going on from it."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import safevla.align
+from safevla.assure.evaluate import load_table
+from safevla.cli import main, resolve
+from safevla.elicit.archive import RiskArchive
+from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.presets import make_policy
+from safevla.safety.specification import load_specification
+from safevla.settings import AlignConfig
+
+pytestmark = pytest.mark.slow
+POLICIES = ("imitation", "rl", "isa", "inactive", "random")
+SETTINGS = {
+    "world.resolution": 64, "world.horizon": 25, "world.num_envs": 4, "elicit.episodes": 4,
+    "train.iterations": 2, "train.episodes_per_iteration": 4, "train.critic_warmup": 1,
+    "train.total_steps": 100_000, "assure.episodes": 4, "assure.videos": 1,
+    "assure.greedy": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    start = tmp_path_factory.mktemp("policy") / "start"
+    save_policy(make_policy("tiny-64", seed=2), start, {})
+
+    def words(out, **more):
+        flags = {"policy": start, "out": out, "processes": 1, **SETTINGS, **more}
+        return ["align", *(f"--{key}={value}" for key, value in flags.items())]
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    """Return the folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(command(out)) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def interrupted(command, tmp_path_factory):
+    """Return the folder of a run that was interrupted while isa learned, and its exit status."""
+    out = tmp_path_factory.mktemp("runs") / "interrupted"
+    train = safevla.align.train
+
+    def stop(number, metrics):
+        raise KeyboardInterrupt
+
+    def train_until_interrupted(config, *arguments, **more):
+        return train(config, *arguments, **more, on_iteration=stop if config.method == "isa" else None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(safevla.align, "train", train_until_interrupted)
+        status = main(command(out))
+    return out, status
+
+
+def snapshot(folder):
+    """Return modification time and hash of every file in the folder, or of the file."""
+    files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
+
+
+def rows(folder):
+    """Return the episodes, without the commit, which may change while the tests run."""
+    return load_table(folder / "episodes.parquet").drop_columns(["code"]).to_pylist()
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_run_folder_is_complete(whole):
+    run = json.loads((whole / "run.json").read_text())
+    assert list(run["stages"])[-3:] == ["elicit", "constrain", "assure"]
+    assert run["stages"]["elicit"]["episodes"] == 4
+    assert load_specification(whole / "specification.toml").names == load_specification("safevla").names
+    archive = RiskArchive.load(whole / "archive.jsonl")
+    assert archive.episodes == 4 and len(archive) == run["stages"]["elicit"]["cells"] > 0
+    for method in ("rl", "isa"):
+        metrics = lines(whole / method / "metrics.jsonl")
+        assert [row["iteration"] for row in metrics] == [0, 1]
+        assert all(row["multiplier/corner"] == 0 for row in metrics) == (method == "rl")
+        assert load_policy(whole / method / "checkpoint").constraints
+    weights = [load_file(whole / method / "checkpoint" / "model.safetensors") for method in ("rl", "isa")]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_every_policy_met_the_same_scenarios(whole):
+    table = load_table(whole / "episodes.parquet")
+    met = {name: [] for name in POLICIES}
+    for row in table.to_pylist():
+        met[row["policy"]].append(row["scenario"])
+        assert row["length"] <= 25 and row["mode"] == "sampled" and row["split"] == "val"
+    assert len(set(met["imitation"])) == 4
+    assert all(scenarios == met["imitation"] for scenarios in met.values())
+
+
+def test_the_report_stands_alone(whole):
+    page = (whole / "report.html").read_text()
+    for attribute in ('src="http', "src='http", 'href="http', "href='http", "url(http", "@import"):
+        if attribute.startswith("href"):  # links may lead out, assets may not
+            assert all("<link" not in part[-200:] for part in page.split(attribute)[:-1])
+        else:
+            assert attribute not in page
+    assert "<video" in page or "data:image/webp" in page
+    assert "data:video/mp4;base64," in page or "data:image/" in page
+    assert list(whole.glob("video_0*"))
+    for name in POLICIES:
+        assert name in (whole / "report.md").read_text()
+
+
+def test_config_is_accepted_back(whole, tmp_path):
+    given = {"config": str(whole / "config.toml"), "out": str(tmp_path / "again")}
+    again = resolve(AlignConfig, given)
+    assert again.out == given["out"]
+    for key, value in SETTINGS.items():
+        part = again
+        for name in key.split("."):
+            part = getattr(part, name)
+        assert part == value
+    kept = tomllib.loads((whole / "config.toml").read_text())
+    assert kept["out"] == str(whole) and kept["train"]["total_steps"] == 100_000
+
+
+def test_a_finished_run_needs_resume(whole, command, capsys):
+    before = snapshot(whole / "episodes.parquet")
+    assert main(command(whole)) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*command(whole), "--seed=1", "--resume"]) == 2
+    assert "seed" in capsys.readouterr().err
+    assert snapshot(whole / "episodes.parquet") == before
+
+
+def test_interruption_and_resume(whole, interrupted, command, capsys):
+    out, status = interrupted
+    assert status == 130
+    assert len(lines(out / "isa" / "metrics.jsonl")) == 1
+    assert not (out / "isa" / "checkpoint").exists() and not (out / "episodes.parquet").exists()
+    finished = [out / "archive.jsonl", out / "rl" / "checkpoint", out / "rl" / "metrics.jsonl"]
+    before = [snapshot(path) for path in finished]
+
+    # On two processes, so that this also shows that results do not depend on their number.
+    assert main([*command(out, processes=2), "--resume"]) == 0
+    assert [snapshot(path) for path in finished] == before
+    assert (out / "archive.jsonl").read_bytes() == (whole / "archive.jsonl").read_bytes()
+    for method in ("rl", "isa"):
+        path = Path(method) / "checkpoint" / "model.safetensors"
+        assert (out / path).read_bytes() == (whole / path).read_bytes()
+    assert rows(out) == rows(whole)
+
+
+def test_interruption_says_how_to_go_on(command, tmp_path, capsys, monkeypatch):
+    def stop(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(safevla.align, "search", stop)
+    assert main(command(tmp_path / "run")) == 130
+    error = capsys.readouterr().err
+    assert "interrupted" in error and "--resume" in error and "Traceback" not in error

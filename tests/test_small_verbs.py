@@ -1,0 +1,61 @@
+"""The verbs that need no settings: demo, doctor and list."""
+
+import json
+
+import pytest
+import torch
+
+from safevla import doctor
+from safevla.assure.evaluate import load_table, policies_of
+from safevla.cli import main
+from safevla.policy.checkpoint import shipped_names
+from safevla.tasks.sampling import scenario_sets
+from safevla.types import TASKS
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not {"rl", "isa"} <= set(shipped_names()),
+    reason="src/safevla/data/checkpoints/rl and isa are not shipped yet",
+)
+def test_demo_needs_nothing_but_a_folder(tmp_path, capsys):
+    out, threads = tmp_path / "demo", torch.get_num_threads()
+    words = ["demo", "--episodes=2", f"--out={out}", "--processes=1", "--world.horizon=40"]
+    try:
+        assert main(words) == 0
+        assert main(words) == 2  # the folder is in use
+        assert main([*words, "--resume"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert f"report: {out / 'report.html'}" in capsys.readouterr().out
+    table = load_table(out / "episodes.parquet")
+    assert policies_of(table) == ["imitation", "rl", "isa", "inactive"] and table.num_rows == 8
+    assert list(json.loads((out / "run.json").read_text())["stages"]) == ["assure"]
+
+
+def test_doctor_finds_this_installation_sound(capsys):
+    status = main(["doctor"])
+    text = capsys.readouterr().out
+    assert status == 0, text
+    states = {line.split()[1]: line.split()[0] for line in text.splitlines()}
+    assert len(states) == len(doctor.CHECKS) and set(states.values()) <= {"ok", "note"}
+    assert states["home"] == states["pictures"] == states["policies"] == "ok"
+
+
+def test_doctor_reports_what_fails_and_goes_on(capsys, monkeypatch):
+    def broken():
+        raise OSError("no\nspace")
+
+    good = doctor.Finding("good", "ok", "fine")
+    monkeypatch.setattr(doctor, "CHECKS", (doctor._guarded("disk", broken), lambda: good))
+    assert main(["doctor"]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["fail", "disk", "OSError:", "no", "space"] and second.startswith("ok")
+
+
+def test_list_names_everything_that_a_flag_accepts(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    known = (*TASKS, *shipped_names(), *scenario_sets(), "inactive", "random", "tiny", "safevla", "paper")
+    for name in known:
+        assert name in text.split(), name
