@@ -115,6 +115,18 @@ def test_a_home_that_starts_later_plays_as_if_alone(policy):
     assert abs(later[0].values[0] - alone[0].values[0]).max() > 1e-4  # home 0 kept its history
 
 
+def test_a_home_that_nothing_is_played_in_needs_no_instruction(policy):
+    seen, draw = observe(np.random.default_rng(2), 2), np.array([0.3, 0.6])
+    (whole,) = play(policy, [seen], [draw])
+    seen.instruction[1] = ""
+    (part,) = play(policy, [seen], [draw])
+    np.testing.assert_allclose(part.values[0], whole.values[0], atol=1e-6)
+    assert part.action[0] == whole.action[0]
+    seen.instruction[0] = ""
+    with pytest.raises(ValueError, match="an instruction is empty"):
+        play(policy, [seen], [draw])
+
+
 def test_actions_follow_the_uniforms(policy):
     seen = observe(np.random.default_rng(2), 2)
     drawn = []

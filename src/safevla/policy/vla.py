@@ -229,7 +229,9 @@ class VisionLanguageActionPolicy(nn.Module):
         count = len(observation.step)
         if count != len(self._age):
             raise ValueError(f"call reset for all {count} homes before the policy acts in them")
-        text = self.embed_text(observation.instruction)
+        # Homes that nothing was played in yet have no instruction; what is answered for them is ignored.
+        spare = next(filter(None, observation.instruction), "")
+        text = self.embed_text([sentence or spare for sentence in observation.instruction])
         features = self.perceive(observation, text)
         holding = torch.from_numpy(np.asarray(observation.holding, np.int64))
         last = torch.from_numpy(np.asarray(observation.last_action, np.int64))
