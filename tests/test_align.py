@@ -88,6 +88,10 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def without_speed(row):
+    return {key: value for key, value in row.items() if not key.startswith("perf/")}
+
+
 def test_the_run_folder_is_complete(whole):
     run = json.loads((whole / "run.json").read_text())
     assert list(run["stages"])[-3:] == ["elicit", "constrain", "assure"]
@@ -165,6 +169,12 @@ def test_interruption_and_resume(whole, interrupted, command, capsys):
     for method in ("rl", "isa"):
         path = Path(method) / "checkpoint" / "model.safetensors"
         assert (out / path).read_bytes() == (whole / path).read_bytes()
+        states = [torch.load(run / method / "checkpoint.pt", weights_only=True) for run in (out, whole)]
+        assert all(
+            torch.equal(value, states[1]["policy"][name]) for name, value in states[0]["policy"].items()
+        )
+        metrics = [lines(run / method / "metrics.jsonl") for run in (out, whole)]
+        assert [without_speed(row) for row in metrics[0]] == [without_speed(row) for row in metrics[1]]
     assert rows(out) == rows(whole)
 
 
@@ -176,3 +186,22 @@ def test_interruption_says_how_to_go_on(command, tmp_path, capsys, monkeypatch):
     assert main(command(tmp_path / "run")) == 130
     error = capsys.readouterr().err
     assert "interrupted" in error and "--resume" in error and "Traceback" not in error
+
+
+def test_a_torn_write_leaves_the_old_files(tmp_path, monkeypatch):
+    """A full disk or a kill in the middle of a write: what a resumed run trusts is whole or absent."""
+    archive = RiskArchive(("corner",), ("ObjNav",))
+    kept = archive.save(tmp_path / "archive.jsonl").read_bytes()
+    write_text = Path.write_text
+
+    def torn(path, text, *arguments, **more):
+        write_text(path, text[: len(text) // 2], *arguments, **more)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(OSError, match="no space"):
+        archive.save(tmp_path / "archive.jsonl")
+    assert (tmp_path / "archive.jsonl").read_bytes() == kept
+    with pytest.raises(OSError, match="no space"):
+        save_policy(make_policy("tiny-64"), tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint" / "config.json").exists()

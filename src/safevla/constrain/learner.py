@@ -188,7 +188,9 @@ class Learner:
         line = {"iteration": self.iteration - 1, "steps": self.steps} | metrics
         path = self.out_dir / "metrics.jsonl"
         kept = _metric_lines(path, self.iteration - 1)
-        path.write_text("".join([*kept, json.dumps(line) + "\n"]))
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text("".join([*kept, json.dumps(line) + "\n"]))
+        temporary.replace(path)
         state = {
             "method": self.config.method,
             "policy": self.policy.state_dict(),

@@ -232,7 +232,9 @@ class RiskArchive:
         lines += [json.dumps(elite.to_dict()) for elite in self]
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join(lines) + "\n")
+        temporary = target.with_name(target.name + ".tmp")
+        temporary.write_text("\n".join(lines) + "\n")
+        temporary.replace(target)
         return target
 
     @classmethod

@@ -57,8 +57,11 @@ def save_policy(
     temporary = path / f"{WEIGHTS_NAME}.part"
     save_file(weights, str(temporary))
     temporary.replace(path / WEIGHTS_NAME)
-    (path / CONFIG_NAME).write_text(json.dumps(settings, indent=1) + "\n")
     (path / CARD_NAME).write_text(model_card(policy, card_facts or {}))
+    # Last and at once: a folder with this file is a whole checkpoint.
+    temporary = path / f"{CONFIG_NAME}.part"
+    temporary.write_text(json.dumps(settings, indent=1) + "\n")
+    temporary.replace(path / CONFIG_NAME)
     return path
 
 
