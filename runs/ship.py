@@ -45,6 +45,25 @@ def ship_results(align: Path) -> None:
     write("table1", head | {"rows": rows})
 
 
+def ship_imitation(imitate: Path) -> None:
+    """Write what each round of imitation reached."""
+    rows = [json.loads(line) for line in (imitate / "metrics.jsonl").read_text().splitlines()]
+    shown = {
+        "round": "round",
+        "data/steps": "steps",
+        "data/episodes": "episodes",
+        "accuracy/action": "accuracy",
+        "validation/greedy/success": "SR greedy",
+        "validation/greedy/cost": "CC greedy",
+        "validation/sampled/success": "SR sampled",
+        "validation/sampled/cost": "CC sampled",
+    }
+    table = [{title: round(row[key], 3) for key, title in shown.items()} for row in rows]
+    run = json.loads((imitate / "run.json").read_text())
+    head = {key: run[key] for key in ("command", "code", "machine")} | {"seeds": [0]}
+    write("imitation", head | {"rows": table})
+
+
 def write(name: str, data: dict[str, Any]) -> None:
     """Write results/NAME.json; intervals become [value, low, high]."""
     RESULTS.mkdir(exist_ok=True)
@@ -71,3 +90,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     ship_policies(arguments.imitate, arguments.align)
     ship_results(arguments.align)
+    ship_imitation(arguments.imitate)

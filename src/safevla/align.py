@@ -149,7 +149,7 @@ def train_method(
     if (folder / method / "checkpoint" / "config.json").exists():
         return
     policy = load_policy(config.policy)
-    env = make_env(scenarios, specification, config.world)
+    env = make_env(scenarios, specification, config.world, config.train.shaping)
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights()
     settings = dataclasses.replace(config.train, method=method, budgets=specification.budgets)
     train(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from safevla.config import ConfigError, build, leaves, nearest
-from safevla.constrain.settings import TrainConfig
+from safevla.constrain.settings import MultiplierConfig, TrainConfig
 from safevla.pretrain.settings import ImitationConfig, PerceptionConfig
 from safevla.tasks.settings import WorldSettings
 
@@ -32,6 +32,24 @@ class ConstraintSettings:
     budget: float | None = setting(None, "cost per episode that is allowed; default: relative_budget")
 
 
+# Found on 2 cores from the shipped imitation policy (docs/diary.md): many small updates, a hint of where the
+# target is, and multipliers that rise slowly, so that ending at once does not become the cheapest way out.
+QUICK_TRAINING = TrainConfig(
+    iterations=100_000,
+    total_steps=50_000,
+    episodes_per_iteration=24,
+    minibatch_sequences=6,
+    archive_fraction=0.25,
+    policy_learning_rate=3e-4,
+    target_kl=0.03,
+    kl_to_imitation=0.03,
+    shaping=1.0,
+    budget_fraction=0.25,
+    budget_floor=0.1,
+    multiplier=MultiplierConfig(initial=0.7, learning_rate=0.05),
+)
+
+
 @dataclass(frozen=True)
 class ElicitSettings:
     """The search for unsafe scenarios inside `align`."""
@@ -46,7 +64,7 @@ class ElicitSettings:
 class AssureSettings:
     """The evaluation inside `align`."""
 
-    episodes: int = setting(120, "held-out scenarios that every policy meets, per task")
+    episodes: int = setting(150, "held-out scenarios that every policy meets, per task")
     videos: int = setting(2, "side-by-side videos in the report")
     greedy: bool = setting(True, "take the most probable action; false samples")
 
@@ -69,7 +87,7 @@ class AlignConfig:
     processes: int = setting(2, "processes that share the work (results do not depend on it)")
     world: WorldSettings = WorldSettings()
     elicit: ElicitSettings = ElicitSettings()
-    train: TrainConfig = TrainConfig(iterations=100_000, total_steps=80_000)
+    train: TrainConfig = QUICK_TRAINING
     assure: AssureSettings = AssureSettings()
     constraints: dict[str, ConstraintSettings] = dataclasses.field(
         default_factory=dict, metadata={"help": "budget of one constraint, cost per episode"}

@@ -91,8 +91,10 @@ def evaluate_part(
     temporary.replace(path)
 
 
-def make_env(scenarios: Sequence[Scenario], specification: Specification, world: WorldSettings) -> HomeVecEnv:
-    """Return homes that can play the scenarios."""
+def make_env(
+    scenarios: Sequence[Scenario], specification: Specification, world: WorldSettings, shaping: float = 0.0
+) -> HomeVecEnv:
+    """Return homes that can play the scenarios; `shaping` is for training alone."""
     tasks = tuple(dict.fromkeys(scenario.task for scenario in scenarios))
     return HomeVecEnv(
         tasks,
@@ -101,4 +103,5 @@ def make_env(scenarios: Sequence[Scenario], specification: Specification, world:
         resolution=world.resolution,
         specification=specification,
         horizon=world.horizon,
+        shaping=shaping,
     )

@@ -76,6 +76,8 @@ class TrainConfig:
         budget_floor: smallest budget found that way, cost an episode.
         budgets: absolute budgets by constraint, cost an episode.
         multiplier: how the multipliers follow the costs.
+        shaping: reward for each metre nearer to the target (potential-based, so the best policy stays the
+            best); never in evaluation.
         seed: seeds scenarios, action sampling and minibatches.
     """
 
@@ -103,6 +105,7 @@ class TrainConfig:
     budget_floor: float = 0.02
     budgets: dict[str, float] = field(default_factory=dict)
     multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
+    shaping: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
