@@ -159,7 +159,7 @@ def source(data: Mapping[str, Any]) -> str:
 
 def settings_table(verb: str) -> str:
     """Return every setting of a verb."""
-    from safevla.cli import VERBS
+    from safevla.cli import VERBS, flag_name
     from safevla.config import descriptions, leaves
 
     if verb not in VERBS:
@@ -167,11 +167,13 @@ def settings_table(verb: str) -> str:
     config = VERBS[verb].config
     described, rows = descriptions(config), []
     for key, item in leaves(config).items():
-        flag = "--constraints.NAME.budget" if key == "constraints" else f"--{key}"
         default = "" if item.default is MISSING or item.default in (None, "") else f"`{item.default}`"
-        rows.append([f"`{flag}`", default, str(item.metadata.get("help") or described.get(key, ""))])
+        rows.append(
+            [f"`{flag_name(key, item)}`", default, str(item.metadata.get("help") or described.get(key, ""))]
+        )
     rows.append(["`--config`", "", "a TOML file with these settings; flags win over it"])
-    rows.append(["`--resume`", "", "go on with an interrupted run in --out"])
+    if "out" in leaves(config):
+        rows.append(["`--resume`", "", "go on with an interrupted run in --out"])
     return pipe(["setting", "default", "meaning"], rows)
 
 

@@ -116,7 +116,7 @@ def parse_flags(words: Sequence[str], config: type) -> dict[str, str]:
         key, equals, value = word[2:].partition("=")
         key = key.replace("-", "_")
         if key not in valid and not key.startswith(tables):
-            raise ConfigError(f"unknown flag '--{key}'{nearest(key, valid)}")
+            raise ConfigError(f"unknown flag '--{key}'{nearest(f'--{key}', [f'--{name}' for name in valid])}")
         is_switch = key == "resume" or (key in known and known[key].type == "bool")
         if is_switch and not equals:
             value = rest.pop(0) if rest and to_boolean(rest[0]) is not None else "true"
@@ -133,6 +133,13 @@ def resolve(config: type, overrides: dict[str, str]) -> Any:
     overrides = dict(overrides)
     path = overrides.pop("config", None)
     return resolve_settings(config, read_toml(path) if path is not None else {}, nest(overrides))
+
+
+def flag_name(key: str, item: Field) -> str:
+    """Return how help and docs write the flag of a setting; of a table, the flag of one entry."""
+    if not _is_table(item):
+        return f"--{key}"
+    return f"--{key}.NAME.budget" if key == "constraints" else f"--{key}.NAME"
 
 
 def _is_table(item: Field) -> bool:
@@ -159,9 +166,9 @@ def help_text(name: str) -> str:
         if isinstance(default, tuple):
             default = ",".join(str(part) for part in default)
         shown = "" if default in ("", None) else f" [{default}]"
-        flag = f"--{key}.NAME" if _is_table(item) else f"--{key}"
-        flag += ".budget" if key == "constraints" else ""
-        lines.append(f"  {flag:<30} {item.metadata.get('help') or described.get(key, '')}{shown}")
+        lines.append(
+            f"  {flag_name(key, item):<30} {item.metadata.get('help') or described.get(key, '')}{shown}"
+        )
     lines.append(f"  {'--config':<30} a TOML file with these settings; flags win over it")
     if "out" in leaves(verb.config):
         lines.append(f"  {'--resume':<30} go on with an interrupted run in --out")

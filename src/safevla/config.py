@@ -135,30 +135,32 @@ def _drop_none(value: Any) -> Any:
     return value
 
 
-def _build(cls: type, data: Mapping[str, Any], place: str) -> Any:
+def _build(cls: type, data: Mapping[str, Any], place: str, base: Any = None) -> Any:
+    """Build `cls`; what `data` leaves out is taken from `base`, else from the defaults of the class."""
     hints = typing.get_type_hints(cls)
-    names = [item.name for item in dataclasses.fields(cls)]
+    defaults = {item.name: getattr(base, item.name, item.default) for item in dataclasses.fields(cls)}
     for key in data:
-        if key not in names:
-            raise ConfigError(f"unknown setting '{place}{key}'{nearest(key, names)}")
-    values = {key: _convert(hints[key], value, f"{place}{key}") for key, value in data.items()}
+        if key not in defaults:
+            raise ConfigError(f"unknown setting '{place}{key}'{nearest(key, defaults)}")
+    values = {key: _convert(hints[key], value, f"{place}{key}", defaults[key]) for key, value in data.items()}
     try:
-        return cls(**values)
+        return cls(**values) if base is None else dataclasses.replace(base, **values)
     except TypeError as error:
         raise ConfigError(f"{place or cls.__name__}: {error}") from error
 
 
-def _convert(kind: Any, value: Any, place: str) -> Any:
+def _convert(kind: Any, value: Any, place: str, default: Any = None) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         absent = value is None or (isinstance(value, _Text) and value.lower() == "none")
         if absent and type(None) in arguments:
             return None
-        return _convert(next(part for part in arguments if part is not type(None)), value, place)
+        return _convert(next(part for part in arguments if part is not type(None)), value, place, default)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ConfigError(f"'{place}' must be a table of settings, got {value!r}")
-        return _build(typing.cast(type, kind), value, place + ".")
+        base = default if type(default) is kind else None
+        return _build(typing.cast(type, kind), value, place + ".", base)
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ConfigError(f"'{place}' must be a table, got {value!r}")
