@@ -41,6 +41,18 @@ def test_later_layers_win_and_text_is_parsed_by_type():
     assert build(Outer, *layers) == Outer(seed=7, resume=True, inner=Inner(1.0, ("b", "c")))
 
 
+def test_mappings_dots_and_plain_values_mix():
+    layer = nest({"inner": {"rate": 2}, "inner.names": ("b",), "limit": None, "budgets.x": {"rate": "3"}})
+    assert build(Outer, {"limit": 4.0}, layer) == Outer(inner=Inner(2.0, ("b",)), budgets={"x": Inner(3.0)})
+
+
+def test_a_value_cannot_be_a_table_too():
+    with pytest.raises(ConfigError, match=r"'inner' is a table of settings, it cannot be '3'"):
+        nest({"inner": "3", "inner.rate": "4"})
+    with pytest.raises(ConfigError, match=r"'inner' must be a table of settings"):
+        build(Outer, nest({"inner.rate": "4", "inner": "3"}))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

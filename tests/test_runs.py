@@ -21,6 +21,20 @@ def test_stages_survive_a_restart(tmp_path):
     assert again.done("elicit") and again.facts("elicit") == {"cells": 3} and not again.done("assure")
 
 
+def test_the_folder_is_released_after_an_error_and_a_refusal(tmp_path):
+    with pytest.raises(ZeroDivisionError) as kept, RunFolder(tmp_path / "run", Settings()):
+        raise ZeroDivisionError
+    with pytest.raises(ConfigError, match="other settings") as also_kept:
+        RunFolder(tmp_path / "run", Settings(seed=1), resume=True)
+    RunFolder(tmp_path / "run", Settings(), resume=True).close()
+    assert kept and also_kept  # their tracebacks still hold the folders
+
+
+def test_a_lock_alone_is_no_content(tmp_path):
+    (tmp_path / ".lock").touch()
+    RunFolder(tmp_path, Settings()).close()
+
+
 def test_folder_of_an_earlier_run_is_refused_unless_resumed(tmp_path):
     RunFolder(tmp_path / "run", Settings()).close()
     with pytest.raises(ConfigError, match="--resume"):

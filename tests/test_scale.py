@@ -21,6 +21,51 @@ def test_error_of_a_job_reaches_the_caller(processes):
         run_jobs(operator.truediv, [(1, 1), (1, 0)], processes)
 
 
+def test_a_script_needs_no_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import operator\n"
+        "from safevla.scale import run_jobs\n"
+        "print('begun')\n"
+        "print(run_jobs(operator.sub, [(5, 1), (7, 2)], 2))\n"
+    )
+    finished = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == "begun\n[4, 5]\n"
+
+
+def test_a_process_that_dies_is_one_clear_error():
+    with pytest.raises(ChildProcessError, match="a worker process died"):
+        run_jobs(os._exit, [(1,), (1,)], 2)
+
+
+def test_an_error_ends_the_other_jobs():
+    started = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        run_jobs(_sleep_or_fail, [(300,), (0,)], 2)
+    assert time.monotonic() - started < 100
+
+
+def _sleep_or_fail(seconds):
+    time.sleep(seconds / min(seconds, 1))
+
+
+def test_an_interruption_ends_everything_at_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\n"
+        "from safevla.scale import run_jobs\n"
+        "run_jobs(time.sleep, [(300,), (300,)], 2, lambda: print('running', flush=True))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=100)
+    assert error.rstrip().endswith("KeyboardInterrupt") and error.count("Traceback") == 1, error
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
