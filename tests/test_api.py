@@ -10,7 +10,7 @@ import pytest
 
 import safevla
 from safevla.api import make_config
-from safevla.config import ConfigError
+from safevla.config import ConfigError, save_toml
 from safevla.settings import AlignConfig, AssureConfig, ElicitConfig
 
 VERBS = {"align": AlignConfig, "assure": AssureConfig, "elicit": ElicitConfig}
@@ -62,6 +62,14 @@ def test_settings_by_keyword(tmp_path):
     file.write_text('seed = 3\nprofile = "standard"\n[train]\nclip = 0.3\n')
     made = make_config(AlignConfig, file, {"seed": 4})
     assert (made.seed, made.train.clip, made.elicit.episodes) == (4, 0.3, 512)
+
+
+def test_saved_settings_come_back_whole(tmp_path):
+    for settings in ({}, {"train.total_steps": None}, {"train.total_steps": "none", "profile": "paper"}):
+        made = make_config(AlignConfig, None, settings)
+        save_toml(made, tmp_path / "config.toml")
+        assert make_config(AlignConfig, tmp_path / "config.toml", {}) == made
+        assert made.train.total_steps is None or not settings
 
 
 IN_ANY_ORDER = """

@@ -54,8 +54,8 @@ def build(cls: type[Config], *layers: Mapping[str, Any]) -> Config:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return the resolved settings as plain data without None (TOML has no null)."""
-    return typing.cast(dict[str, Any], _drop_none(dataclasses.asdict(config)))
+    """Return the resolved settings as plain data; None is left out, or "none" where it is not the default."""
+    return typing.cast(dict[str, Any], _plain(config))
 
 
 def save_toml(config: Any, path: str | Path) -> None:
@@ -127,12 +127,21 @@ def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
-def _drop_none(value: Any) -> Any:
+def _plain(value: Any, default: Any = None) -> Any:
+    if dataclasses.is_dataclass(value):
+        base = default if type(default) is type(value) else None
+        pairs = {
+            item.name: (getattr(value, item.name), getattr(base, item.name, item.default))
+            for item in dataclasses.fields(value)
+        }
+        return {
+            name: "none" if part is None else _plain(part, usual)
+            for name, (part, usual) in pairs.items()
+            if part is not None or usual is not None
+        }
     if isinstance(value, Mapping):
-        return {key: _drop_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, tuple):
-        return [_drop_none(item) for item in value]
-    return value
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _build(cls: type, data: Mapping[str, Any], place: str, base: Any = None) -> Any:
@@ -152,7 +161,7 @@ def _build(cls: type, data: Mapping[str, Any], place: str, base: Any = None) -> 
 def _convert(kind: Any, value: Any, place: str, default: Any = None) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        absent = value is None or (isinstance(value, _Text) and value.lower() == "none")
+        absent = value is None or (isinstance(value, str) and value.lower() == "none")
         if absent and type(None) in arguments:
             return None
         return _convert(next(part for part in arguments if part is not type(None)), value, place, default)
