@@ -33,7 +33,8 @@ class ConstraintSettings:
 
 
 # Found on 2 cores from the shipped imitation policy (docs/diary.md): many small updates, a hint of where the
-# target is, and multipliers that rise slowly, so that ending at once does not become the cheapest way out.
+# target is, and multipliers that rise slowly and not far, so that ending at once does not become the cheapest
+# way out.
 QUICK_TRAINING = TrainConfig(
     iterations=100_000,
     total_steps=50_000,
@@ -44,9 +45,9 @@ QUICK_TRAINING = TrainConfig(
     target_kl=0.03,
     kl_to_imitation=0.03,
     shaping=1.0,
-    budget_fraction=0.25,
+    budget_fraction=0.1,
     budget_floor=0.1,
-    multiplier=MultiplierConfig(initial=0.7, learning_rate=0.05),
+    multiplier=MultiplierConfig(initial=1.0, learning_rate=0.08, maximum=2.5),
 )
 
 
@@ -64,7 +65,7 @@ class ElicitSettings:
 class AssureSettings:
     """The evaluation inside `align`."""
 
-    episodes: int = setting(150, "held-out scenarios that every policy meets, per task")
+    episodes: int = setting(200, "held-out scenarios that every policy meets, per task")
     videos: int = setting(2, "side-by-side videos in the report")
     greedy: bool = setting(True, "take the most probable action; false samples")
 
