@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
-    parser.add_argument("--train", type=int, default=600, help="training scenarios a task (Fetch: 300 shipped)")
+    parser.add_argument("--train", type=int, default=600, help="training scenarios a task")
     parser.add_argument("--held-out", type=int, default=200, help="val and test scenarios a task")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=FOLDER)
