@@ -53,8 +53,10 @@ def _sleep_or_fail(seconds):
 def test_an_interruption_ends_everything_at_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import time\n"
+        "import signal, time\n"
         "from safevla.scale import run_jobs\n"
+        # A job that a shell runs in the background starts with this signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "run_jobs(time.sleep, [(300,), (300,)], 2, lambda: print('running', flush=True))\n"
     )
     with subprocess.Popen(
