@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to the shipped policies on 2 cores without a GPU, in about an hour and a half.
+# From nothing to the shipped policies on 2 cores without a GPU, in an expected hour and a half (not yet run as a whole).
 # Every step goes on where it was interrupted. Usage: runs/quick_cpu.sh [folder]
 set -euo pipefail
 out=${1:-safevla-runs/quick}
