@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,6 +104,7 @@ def play(
             policy.reset(mask if upcoming else np.ones_like(mask))
             upcoming += len(free)
         assert observation is not None
+        observation = replace(observation, active=np.array([item is not None for item in played]))
         decision = policy.act(observation, None if greedy else _draw(played))
 
         # A truncated episode waits one turn, so that its last value comes with everybody's next decision.

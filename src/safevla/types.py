@@ -126,6 +126,7 @@ class Observation:
     last_action: np.ndarray  # (N,) int64, NO_ACTION before the first
     step: np.ndarray  # (N,) int64, actions taken so far
     instruction: list[str]  # N sentences
+    active: np.ndarray | None = None  # (N,) bool, whose answer is wanted; None: everybody's
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,17 @@ def test_a_home_that_starts_later_plays_as_if_alone(policy):
     assert abs(later[0].values[0] - alone[0].values[0]).max() > 1e-4  # home 0 kept its history
 
 
+def test_homes_whose_answer_is_not_wanted_change_nothing_for_the_others(policy):
+    seen, draws = observe(np.random.default_rng(5), 9), np.full(9, 0.4)
+    (whole,) = play(policy, [seen], [draws])
+    seen.active = np.arange(9) % 4 == 1
+    (part,) = play(policy, [seen], [draws])
+    np.testing.assert_array_equal(part.features[seen.active], whole.features[seen.active])
+    np.testing.assert_array_equal(part.values[seen.active], whole.values[seen.active])
+    np.testing.assert_array_equal(part.action[seen.active], whole.action[seen.active])
+    assert not part.features[~seen.active].any()
+
+
 def test_a_home_that_nothing_is_played_in_needs_no_instruction(policy):
     seen, draw = observe(np.random.default_rng(2), 2), np.array([0.3, 0.6])
     (whole,) = play(policy, [seen], [draw])

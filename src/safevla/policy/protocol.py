@@ -37,7 +37,7 @@ class Policy(Protocol):
         """Decide for N homes.
 
         Args:
-            observation: of all N homes; rows of homes that have ended are answered too, and ignored.
+            observation: of all N homes; answers for homes that are not `active` are ignored.
             uniforms: (N,) float64 in [0, 1): the action is where the cumulated probabilities pass it.
                 None takes the most likely action. So what a home does depends on its own number alone.
         """

@@ -26,6 +26,7 @@ from safevla.policy.text import EMBEDDING_SIZE, TextEncoder
 from safevla.types import ACTIONS, NO_ACTION, Observation
 
 _STEP_SCALE = 100.0  # steps are given to the net in hundreds
+_CHUNK = 8  # pictures encoded at a time: a fixed number, so that none depends on how many there are beside it
 
 
 @dataclass(frozen=True)
@@ -190,16 +191,29 @@ class VisionLanguageActionPolicy(nn.Module):
         return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
 
     def perceive(self, observation: Observation, text: Tensor) -> Tensor:
-        """Return (N, F) float16 features: the maps of the navigation camera, then of the other."""
+        """Return (N, F) float16 features: the maps of the navigation camera, then of the other.
+
+        Homes whose answer is not wanted are not looked at: their features are zero.
+        """
         count = len(observation.nav)
-        pictures = torch.from_numpy(np.concatenate([observation.nav, observation.manip]))
-        if pictures.shape[1:3] != (self.resolution, self.resolution):
-            height, width = pictures.shape[1:3]
+        if observation.nav.shape[1:3] != (self.resolution, self.resolution):
+            height, width = observation.nav.shape[1:3]
             size = f"{self.resolution} x {self.resolution}"
             raise ValueError(f"the policy sees pictures of {size}, it was given {height} x {width}")
-        camera = torch.arange(CAMERAS).repeat_interleave(count)
-        maps = self.encoder.features(pictures, camera, text.repeat(CAMERAS, 1), self._half)
-        return torch.cat([maps[:count].flatten(1), maps[count:].flatten(1)], dim=1)
+        wanted = np.arange(count) if observation.active is None else np.flatnonzero(observation.active)
+        looked = np.concatenate([wanted, wanted + count])  # rows of both cameras' pictures
+        padded = np.concatenate([looked, np.zeros(-len(looked) % _CHUNK, np.int64)])
+        pictures = np.concatenate([observation.nav, observation.manip])[padded]
+        camera, sentences = padded // count, text[padded % count]
+        maps = torch.zeros(CAMERAS * count, self.config.feature_size // CAMERAS, dtype=torch.float16)
+        for start in range(0, len(padded), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            encoded = self.encoder.features(
+                torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part], self._half
+            )
+            rows = looked[part]
+            maps[rows] = encoded.flatten(1)[: len(rows)]
+        return torch.cat([maps[:count], maps[count:]], dim=1)
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the history of the homes where mask (N,) is True.
