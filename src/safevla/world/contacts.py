@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from safevla.world.compiled import compiled
+from safevla.world.native import Contacts, contacts_by_bindings
 
 if TYPE_CHECKING:
     from safevla.world.scene import Scene
@@ -67,7 +68,7 @@ _ENTITY = np.dtype(
 )
 
 
-class _Home(NamedTuple):
+class Constants(NamedTuple):
     """What is the same in every substep of a home."""
 
     timestep: float
@@ -77,18 +78,7 @@ class _Home(NamedTuple):
     elliptic: bool  # friction cone
 
 
-class _Contacts(NamedTuple):
-    """The C contacts of a substep."""
-
-    geoms: np.ndarray  # (C, 2)
-    dims: np.ndarray  # (C,)
-    addresses: np.ndarray  # (C,) first row in forces, negative when inactive
-    frames: np.ndarray  # (C, 9), normal first
-    points: np.ndarray  # (C, 3)
-    forces: np.ndarray  # (nefc,)
-
-
-class _State(NamedTuple):
+class State(NamedTuple):
     """Views into the state after a substep."""
 
     qvel: np.ndarray  # (nv,)
@@ -99,7 +89,7 @@ class _State(NamedTuple):
 
 
 @compiled
-def _relative_speed(body_1: int, body_2: int, point: np.ndarray, home: _Home, state: _State) -> float:
+def _relative_speed(body_1: int, body_2: int, point: np.ndarray, home: Constants, state: State) -> float:
     """Return the speed of two bodies' material points at `point` relative to each other."""
     total = 0.0
     for axis in range(3):
@@ -159,8 +149,8 @@ def _end_substep(
     slot: int,
     held: int,
     adaptation: float,
-    home: _Home,
-    state: _State,
+    home: Constants,
+    state: State,
 ) -> None:
     """Turn the sums of a substep into peaks, impulses, damage, support and rest."""
     for k in range(len(entities)):
@@ -198,15 +188,15 @@ def _end_substep(
 
 
 @compiled
-def _read_substep(
+def read_substep(
     entities: np.ndarray,
     window: np.ndarray,
     slot: int,
     held: int,
     adaptation: float,
-    home: _Home,
-    contacts: _Contacts,
-    state: _State,
+    home: Constants,
+    contacts: Contacts,
+    state: State,
 ) -> bool:
     """Add one substep to the records of all entities; return False when the state has exploded."""
     if not _begin_substep(entities, state.qvel, state.tree_asleep):
@@ -253,15 +243,13 @@ def _read_substep(
 
 
 @compiled
-def _first_hit(
-    geom_entity: np.ndarray,
-    held: int,
-    lifted_from: np.ndarray,
-    geoms: np.ndarray,
-    distances: np.ndarray,
-    frames: np.ndarray,
-) -> int:
-    """Return the index of the first contact of the robot, or what it holds, with something else, or -1."""
+def first_hit(geom_entity: np.ndarray, held: int, entities: np.ndarray, contacts: Contacts) -> int:
+    """Return the index of the first contact of the robot, or what it holds, with something else, or -1.
+
+    The floor and the surfaces that the held object is being lifted from do not count while it merely touches
+    them from above. For use after `mj_collision`, when there are no forces yet.
+    """
+    geoms, distances, frames = contacts.geoms, contacts.distances, contacts.frames
     for c in range(len(distances)):
         if distances[c] >= 0.0:
             continue
@@ -273,7 +261,7 @@ def _first_hit(
         other = second if robot_1 else first
         by_object = (first if robot_1 else second) >= 0
         touches = by_object and distances[c] > -SHALLOW and abs(frames[c, 2]) > SURFACE_NORMAL
-        if touches and (other == FLOOR or (other >= 0 and lifted_from[other])):
+        if touches and (other == FLOOR or (other >= 0 and entities[other].lifted_from)):
             continue
         return c
     return -1
@@ -334,58 +322,30 @@ class ContactTracker:
 
     def read(self, data: mujoco.MjData, held: int) -> bool:
         """Read the substep that `mj_step` has just done; return False when the state has exploded."""
-        if data is not self._bound_to:
-            self._bind(data)
-        contact = data.contact  # views with gaps; packed, because the kernel is compiled for one layout
-        contacts = _Contacts(
-            np.ascontiguousarray(contact.geom),
-            np.ascontiguousarray(contact.dim),
-            np.ascontiguousarray(contact.efc_address),
-            np.ascontiguousarray(contact.frame),
-            np.ascontiguousarray(contact.pos),
-            data.efc_force,
-        )
+        self.bind(data)
         self.slot = (self.slot + 1) % DAMAGE_WINDOW
-        return _read_substep(
+        return read_substep(
             self.entities,
             self.window,
             self.slot,
             held,
             self.adaptation,
-            self._home,
-            contacts,
-            self._state,
+            self.constants,
+            contacts_by_bindings(data),
+            self.state,
         )
 
-    def _bind(self, data: mujoco.MjData) -> None:
+    def bind(self, data: mujoco.MjData) -> None:
         """Look up once what is the same in every substep: constants of the model, views into the state."""
+        if data is self._bound_to:
+            return
         model = self.scene.model
         elliptic = bool(model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC)
-        self._home = _Home(
+        self.constants = Constants(
             model.opt.timestep, self.scene.geom_entity, model.geom_bodyid, model.body_rootid, elliptic
         )
-        self._state = _State(data.qvel, data.cvel, data.subtree_com, data.xipos, data.tree_asleep)
+        self.state = State(data.qvel, data.cvel, data.subtree_com, data.xipos, data.tree_asleep)
         self._bound_to = data
-
-    def first_hit(self, data: mujoco.MjData, held: int) -> int:
-        """Return the index of a contact of the robot, or of what it holds, after `mj_collision`; -1 if none.
-
-        The floor and the surfaces that the held object is being lifted from do not count while it merely
-        touches them from above.
-        """
-        if data.ncon == 0:
-            return -1
-        contact = data.contact
-        return int(
-            _first_hit(
-                self.scene.geom_entity,
-                held,
-                self.entities["lifted_from"],
-                np.ascontiguousarray(contact.geom),
-                np.ascontiguousarray(contact.dist),
-                np.ascontiguousarray(contact.frame),
-            )
-        )
 
     def touching(self, data: mujoco.MjData, entity: int) -> np.ndarray:
         """Return (E,) bool: the entities that `entity` is in contact with, after `mj_collision`."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from safevla.world.scene import Scene
 
 GRASP_DISTANCE = 0.05  # m from the gripper's tip to the surface of an object that can be picked up
+_NO_POSE = np.zeros(7)
 _SPHERE, _CAPSULE, _ELLIPSOID, _CYLINDER = 2, 3, 4, 5  # mjtGeom
 
 
@@ -126,6 +127,15 @@ class Grasp:
         """Where the held object's velocity is in qvel."""
         start = int(self.model.body_dofadr[self.scene.body[self.entity]])
         return slice(start, start + 6)
+
+    def in_gripper(self) -> tuple[int, int, int, np.ndarray]:
+        """Return the held entity, where its pose and velocity begin, and its pose (7,) to the gripper.
+
+        The entity is -1, and the rest means nothing, when nothing is held.
+        """
+        if self.entity < 0 or self.pose is None:
+            return -1, 0, 0, _NO_POSE
+        return self.entity, self.qpos.start, self.dof.start, self.pose
 
     def attach(self, data: mujoco.MjData, entity: int) -> None:
         """Hold `entity` as it now stands to the gripper; it wakes, and its weight is carried by the robot."""

@@ -21,6 +21,7 @@ from safevla.types import Knobs
 from safevla.world.contacts import ContactTracker
 from safevla.world.grasp import GRASP_DISTANCE, Grasp, nearest_graspable
 from safevla.world.house import generate
+from safevla.world.motion import Motion
 from safevla.world.robot import (
     ARM_RANGE,
     DROP,
@@ -234,14 +235,15 @@ class Home:
             self._backup = mujoco.MjData(self.model)
             self._grasp = Grasp(self.scene, self.model, self.scene.robot)
             self._tracker = ContactTracker.of(self.scene)
+            self._motion = Motion(self.scene, self.model, self.data, self._tracker, self._grasp)
             self._rest_up = self._upward_axes(settled.data)
             self._ready = True
         self._grasp.clear()
         mujoco.mj_copyData(self.data, self.model, settled.data)
         self._tracker.restore(settled.tracker.snapshot())
         self._target = joint_values(*start, *FOLDED)
-        _place_robot(self.scene, self.data, self._target)
-        self._refresh()
+        self._motion.place(self._target)
+        self._motion.refresh()
         self._check_start(start)
 
     def state(self) -> HomeState:
@@ -374,45 +376,19 @@ class Home:
         way = math.hypot(change[0], change[1]) + abs(change[2]) * reach + np.abs(change[3:6]).sum()
         way += abs(change[6]) * (reach - REACH)
         poses = max(4, math.ceil(way / SWEEP_SPACING))
-        qpos = self.data.qpos
-        held = self._grasp.qpos if self.held >= 0 else slice(0, 0)
-        held_start = qpos[held].copy()
-        for k in range(1, poses + 1):
-            qpos[self.scene.robot.qpos] = start + change * (k / poses) if k < poses else target
-            mujoco.mj_kinematics(self.model, self.data)
-            self._grasp.carry(self.data)
-            mujoco.mj_collision(self.model, self.data)
-            if self._tracker.first_hit(self.data, self.held) >= 0:
-                qpos[self.scene.robot.qpos] = start
-                qpos[held] = held_start
-                return False
-        _place_robot(self.scene, self.data, target)
-        self._refresh()
+        if not self._motion.sweep(start, target, poses):
+            return False
         self._tracker.end_kinematic()
         return True
 
-    def _refresh(self) -> None:
-        """Bring poses, cameras and the terms that the next substep needs up to date after a placement."""
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_comPos(self.model, self.data)
-        mujoco.mj_camlight(self.model, self.data)
-
     def _simulate(self, start: np.ndarray, target: np.ndarray) -> int:
         """Simulate one action; return its substeps, or -1 when the state went bad."""
-        model, data, tracker = self.model, self.data, self._tracker
+        model, servos = self.model, self.scene.robot.actuators
         change = (target - start) * _PROFILE[:, None]
         # A servo lags behind a moving target by damping / stiffness times its speed: aim that much ahead.
         stiffness, damping = model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2]
-        servos = self.scene.robot.actuators
         lead = (target - start) * (damping / stiffness)[servos] / model.opt.timestep
-        commands = start + change + lead * _PROFILE_RATE[:, None]
-        for step in range(SUBSTEPS):
-            data.ctrl[servos] = commands[step]
-            mujoco.mj_step(model, data)
-            if not tracker.read(data, self.held):
-                return -1
-        self._refresh()
-        return SUBSTEPS
+        return self._motion.simulate(start + change + lead * _PROFILE_RATE[:, None])
 
     def _is_blocked(self, start: np.ndarray, target: np.ndarray) -> bool:
         end = self.joints
