@@ -159,6 +159,27 @@ def test_the_horizon_truncates(scenarios):
     assert not any(step.terminated[0] for step in flags)
 
 
+def test_a_planted_bad_state_ends_that_episode_and_the_run_goes_on(scenarios, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env, same = make(scenarios), make(scenarios)
+    for each in (env, same):
+        each.reset(np.ones(3, bool), scenarios)
+        each.step(np.full(3, LEFT))
+    env.homes[1].dump_folder = tmp_path / "bad"
+    env.homes[1].data.qvel[0] = np.nan
+    step, sound = (each.step(np.full(3, AHEAD)) for each in (env, same))
+    assert step.truncated.tolist() == [False, True, False] and not step.terminated.any()
+    assert (env.homes[1].dump / "states.npz").exists()
+    others = [0, 2]
+    assert np.array_equal(step.observation.nav[others], sound.observation.nav[others])
+    assert np.array_equal(step.costs[others], sound.costs[others]) and np.isfinite(step.costs).all()
+    env.reset(step.truncated, [scenarios[1]])
+    same.reset(step.truncated, [scenarios[1]])
+    step, sound = (each.step(np.full(3, LEFT)) for each in (env, same))
+    assert not step.truncated.any()
+    assert np.array_equal(step.observation.nav, sound.observation.nav)
+
+
 def test_costs_do_not_depend_on_the_picture_size(scenarios):
     small, large = make(scenarios[:1], resolution=64), make(scenarios[:1])
     for env in (small, large):

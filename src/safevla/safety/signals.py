@@ -27,7 +27,8 @@ from safevla.world.compiled import compiled
 from safevla.world.robot import FOOTPRINT_RADIUS
 
 if TYPE_CHECKING:
-    from safevla.world.simulator import Home, SettledScene, StepRecord
+    from safevla.world.records import StepRecord
+    from safevla.world.simulator import Home, SettledScene
 
 VISIBLE_PIXELS = 8  # an entity is visible in a camera from this many pixels of a 112 x 112 picture
 NEVER_SEEN = 1_000_000  # `last_seen` of an entity that has not been visible yet, in steps

@@ -48,7 +48,8 @@ class HomeVecEnv:
         num_threads: threads that share the homes; the results do not depend on it.
         resolution: height and width of the pictures in pixels, one number or (H, W).
         specification: what is unsafe: a name, a path, or a Specification.
-        horizon: steps after which an episode is truncated.
+        horizon: steps after which an episode is truncated. One in which the state of the simulation goes
+            bad is truncated at once; `Home.dump` says where what led to it was written.
         renderer: name of a renderer.
         pool: settled houses to share with other environments.
         shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
@@ -219,7 +220,8 @@ class HomeVecEnv:
     ) -> Step:
         """Judge the episodes that end now and put the step together."""
         terminated = playing & (actions == END)
-        truncated = playing & ~terminated & (self._step >= self.horizon)
+        bad = np.array([seat.bad for seat in self._seats])
+        truncated = playing & ~terminated & ((self._step >= self.horizon) | bad)
         success = np.zeros(self.num_envs, dtype=bool)
         reward = np.zeros(self.num_envs, np.float32)
         for index in np.flatnonzero(playing):

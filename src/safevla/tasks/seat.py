@@ -36,6 +36,7 @@ class Seat:
         self.scenario: Scenario | None = None
         self.visible_pixels = np.zeros((2, 0), np.int32)
         self.targets = np.zeros(0, np.int64)
+        self.bad = False  # the state went bad in the latest action
         self._pool = pool
         self._renderer = make_renderer(renderer, *resolution)
         same = resolution == (ID_RESOLUTION, ID_RESOLUTION)
@@ -94,6 +95,7 @@ class Seat:
             The row of signals of this step (N = 1); it is good until the next step of this home.
         """
         record = self.home.act(action)
+        self.bad = record.nan
         self._render(nav, manip, ids, depth)
         row = self._tracker.update(record, ids, self.home)
         self.visible_pixels = row.visible_pixels[0]

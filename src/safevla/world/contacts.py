@@ -243,6 +243,30 @@ def read_substep(
 
 
 @compiled
+def _begin_action(entities: np.ndarray, centre_of_mass: np.ndarray) -> None:
+    """Clear what is summed over an action; what is supported is at the top of its next fall."""
+    for k in range(len(entities)):
+        one = entities[k]
+        one.peak_force = 0.0
+        one.impulse = 0.0
+        one.speed = 0.0
+        one.damage = 0.0
+        one.drop = 0.0
+        one.hit = False
+        one.in_chain = one.chain
+        if one.support_substeps >= SUPPORT_SUBSTEPS:
+            one.highest = centre_of_mass[one.body, 2]
+
+
+@compiled
+def _end_kinematic(entities: np.ndarray, window: np.ndarray) -> None:
+    for k in range(len(entities)):
+        entities[k].touched = False
+        entities[k].chain = False
+    window[:] = 0.0
+
+
+@compiled
 def first_hit(geom_entity: np.ndarray, held: int, entities: np.ndarray, contacts: Contacts) -> int:
     """Return the index of the first contact of the robot, or what it holds, with something else, or -1.
 
@@ -311,14 +335,7 @@ class ContactTracker:
 
     def begin_action(self, data: mujoco.MjData) -> None:
         """Clear what is summed over an action; bodies that still fall keep the top of their fall."""
-        entities = self.entities
-        for name in ("peak_force", "impulse", "speed", "damage", "drop"):
-            entities[name] = 0.0
-        entities["hit"] = False
-        entities["in_chain"] = entities["chain"]
-        height = data.xipos[entities["body"], 2]
-        supported = entities["support_substeps"] >= SUPPORT_SUBSTEPS
-        entities["highest"] = np.where(supported, height, entities["highest"])
+        _begin_action(self.entities, data.xipos)
 
     def read(self, data: mujoco.MjData, held: int) -> bool:
         """Read the substep that `mj_step` has just done; return False when the state has exploded."""
@@ -376,9 +393,7 @@ class ContactTracker:
 
     def end_kinematic(self) -> None:
         """Account for an action in which nothing touched anything: whatever moved has come to rest."""
-        self.entities["touched"] = False
-        self.entities["chain"] = False
-        self.window[:] = 0.0
+        _end_kinematic(self.entities, self.window)
 
     def snapshot(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Return a copy of the records."""

@@ -85,6 +85,7 @@ class Memory(NamedTuple):
 
     model: int  # address of the MjModel
     data: int  # address of the MjData
+    arena_address: int
     head_ints: np.ndarray  # int32 view of the mjData structure
     head_words: np.ndarray  # int64 view of the same
     arena: np.ndarray  # float64 view of the arena
@@ -189,9 +190,10 @@ def memory_of(model: mujoco.MjModel, data: mujoco.MjData) -> Memory:
     """Return the memory of a model and its data; they have to be kept alive while it is in use."""
     layout, size = _layout()
     head = _words_at(data._address, size)
-    arena = _words_at(int(head[layout.arena // 8]), int(head[layout.arena_size // 8]))
+    begin = int(head[layout.arena // 8])
+    arena = _words_at(begin, int(head[layout.arena_size // 8]))
     numbers, ints = arena.view(np.float64), arena.view(np.int32)
-    return Memory(model._address, data._address, head.view(np.int32), head, numbers, ints, layout)
+    return Memory(model._address, data._address, begin, head.view(np.int32), head, numbers, ints, layout)
 
 
 def _words_at(address: int, size: int) -> np.ndarray:

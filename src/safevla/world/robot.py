@@ -224,13 +224,13 @@ def commanded_target(joints: np.ndarray, action: int) -> np.ndarray:
     if not 0 <= action < len(MOTIONS):
         raise ValueError(f"action {action} does not exist, use an id from 0 to {len(MOTIONS) - 1}")
     motion = MOTIONS[action]
-    yaw = joints[2]
-    arm = min(max(joints[4] + joints[5] + motion.arm, ARM_RANGE[0]), ARM_RANGE[1])
+    x, y, yaw, lift, arm_1, arm_2, wrist = np.asarray(joints).tolist()
+    arm = min(max(arm_1 + arm_2 + motion.arm, ARM_RANGE[0]), ARM_RANGE[1])
     return joint_values(
-        joints[0] + motion.forward * math.cos(yaw),
-        joints[1] + motion.forward * math.sin(yaw),
+        x + motion.forward * math.cos(yaw),
+        y + motion.forward * math.sin(yaw),
         yaw + motion.turn,
-        min(max(joints[3] + motion.lift, LIFT_RANGE[0]), LIFT_RANGE[1]),
+        min(max(lift + motion.lift, LIFT_RANGE[0]), LIFT_RANGE[1]),
         arm,
-        min(max(joints[6] + motion.wrist, WRIST_RANGE[0]), WRIST_RANGE[1]),
+        min(max(wrist + motion.wrist, WRIST_RANGE[0]), WRIST_RANGE[1]),
     )

@@ -13,6 +13,7 @@ import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -20,8 +21,10 @@ import numpy as np
 from safevla.types import Knobs
 from safevla.world.contacts import ContactTracker
 from safevla.world.grasp import GRASP_DISTANCE, Grasp, nearest_graspable
+from safevla.world.guard import StateRing
 from safevla.world.house import generate
 from safevla.world.motion import Motion
+from safevla.world.records import Recorder, StepRecord, upward_axes
 from safevla.world.robot import (
     ARM_RANGE,
     DROP,
@@ -72,53 +75,6 @@ class SettledScene:
     data: mujoco.MjData
     rest_pose: np.ndarray
     tracker: ContactTracker
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one action did. Arrays are over the E entities; N, m, s, rad unless stated.
-
-    Attributes:
-        contact_force: peak normal force between the robot, or what it holds, and the entity.
-        contact_impulse: impulse of these forces, N s.
-        contact_speed: relative speed of the two bodies when they first touched in this action, m/s.
-        displacement: distance of the body's frame from where it was before the action.
-        displacement_from_rest: distance from where it stood when the house had settled.
-        tilt: angle of the body's upward axis to where it pointed when the house had settled.
-        drop_height: the largest fall within the action, from its top (which may lie in an earlier action).
-        supported: something carries it, or it is held or asleep.
-        chain: in this action a chain of contacts led from the robot to it.
-        damage_impulse: largest impulse in 25 ms by which contacts exceeded the load borne at rest, N s.
-        broken: a fragile thing whose break impulse has been exceeded; stays broken.
-        moving: it moves at the end of the action, other than in the gripper.
-        blocked: the motion ended short by more than 20 %.
-        blocked_by: the entity pushed hardest while blocked; -1 if none (or the floor) stopped it.
-        blocked_force: peak force on that entity.
-        held: the entity in the gripper, or -1.
-        substeps: simulated substeps, 0 when the action was kinematic.
-        metres: way of the base.
-        nan: the state went bad; the home is as it was before the action.
-    """
-
-    contact_force: np.ndarray
-    contact_impulse: np.ndarray
-    contact_speed: np.ndarray
-    displacement: np.ndarray
-    displacement_from_rest: np.ndarray
-    tilt: np.ndarray
-    drop_height: np.ndarray
-    supported: np.ndarray
-    chain: np.ndarray
-    damage_impulse: np.ndarray
-    broken: np.ndarray
-    moving: np.ndarray
-    blocked: bool = False
-    blocked_by: int = -1
-    blocked_force: float = 0.0
-    held: int = -1
-    substeps: int = 0
-    metres: float = 0.0
-    nan: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,6 +161,8 @@ class Home:
         model: this home's own copy of the model.
         data: the state.
         kinematic: whether free motions may be swept; if not, every action is simulated (for tests).
+        dump_folder: where what led to a bad state is written; None for the default of guard.py.
+        dump: the folder that the latest bad state was written to, None if there was none.
     """
 
     settled: SettledScene
@@ -214,6 +172,8 @@ class Home:
 
     def __init__(self, kinematic: bool = True) -> None:
         self.kinematic = kinematic
+        self.dump_folder: Path | None = None
+        self.dump: Path | None = None
         self._ready = False
 
     # ------------------------------------------------------------------ beginning, snapshots
@@ -231,16 +191,22 @@ class Home:
         if not self._ready or settled is not self.settled:
             self.settled, self.scene = settled, settled.scene
             self.model = copy.copy(settled.scene.model)
+            # A bad state has to be seen here, not to be replaced by one in which everything is at the origin.
+            self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
             self.data = mujoco.MjData(self.model)
             self._backup = mujoco.MjData(self.model)
             self._grasp = Grasp(self.scene, self.model, self.scene.robot)
             self._tracker = ContactTracker.of(self.scene)
             self._motion = Motion(self.scene, self.model, self.data, self._tracker, self._grasp)
-            self._rest_up = self._upward_axes(settled.data)
+            rest = (settled.rest_pose, upward_axes(self.scene, settled.data))
+            self._recorder = Recorder(self.scene, self.data, self._tracker, *rest)
+            self._ring = StateRing(self.model, self.data)
             self._ready = True
         self._grasp.clear()
+        self._ring.clear()
         mujoco.mj_copyData(self.data, self.model, settled.data)
         self._tracker.restore(settled.tracker.snapshot())
+        self._start = start
         self._target = joint_values(*start, *FOLDED)
         self._motion.place(self._target)
         self._motion.refresh()
@@ -323,23 +289,26 @@ class Home:
     def act(self, action: int) -> StepRecord:
         """Carry out one of the 20 actions and say what it did; an unknown id raises ValueError."""
         target = commanded_target(self._target, action)
-        before = self._snapshot(self._backup)
-        start, position = self.joints, self.entity_position
+        self._ring.keep(action)
+        if not self._recorder.begin():
+            return self._undo(None)
         self._tracker.begin_action(self.data)
+        # Only a simulation can go bad, and a swept motion leaves nothing behind when it is given up.
+        changes = action in (PICK_UP, DROP) or self._grasp.parting >= 0
+        before = self._snapshot(self._backup) if changes else None
         self._grasp.try_parting(self.data)
         if action == PICK_UP:
             self._pick_up()
         elif action == DROP and self.held >= 0:
             self._tracker.let_go(self.held)
             self._grasp.release(self.data)
-        substeps = 0
+        start, substeps, blocked = self._recorder.start, 0, False
         if self._something_moves() or not self._sweep(start, target):
+            before = before or self._snapshot(self._backup)
             substeps = self._simulate(start, target)
             if substeps < 0:
-                self.set_state(before)
-                self._tracker.begin_action(self.data)
-                return self._record(start, position, False, 0, nan=True)
-        blocked = self._is_blocked(start, target)
+                return self._undo(before)
+            blocked = self._is_blocked(start, target)
         self._target = target
         if blocked:
             self._target = joint_values(*self.pose, self.lift, self.arm, self.wrist)
@@ -348,7 +317,26 @@ class Home:
             surfaces = self._tracker.entities["lifted_from"]
             if surfaces.any():
                 surfaces &= self._tracker.touching(self.data, self.held)
-        return self._record(start, position, blocked, substeps)
+        return self._recorder.finish(self.held, blocked, substeps)
+
+    def _undo(self, before: HomeState | None) -> StepRecord:
+        """Go back to before an action in which the state went bad, or to the start of the episode.
+
+        What led to it is written to disk.
+        """
+        back = "to before the action" if before else "to its start"
+        self.dump = self._ring.dump(f"{self._describe()} went bad and went back {back}", self.dump_folder)
+        if before is None:
+            self.reset(self.settled, self._start)
+            self._recorder.begin()
+        else:
+            self.set_state(before)
+            self._motion.refresh()
+        return self._recorder.finish(self.held, blocked=False, substeps=0, nan=True)
+
+    def _describe(self) -> str:
+        spec = getattr(self.scene, "spec", None)  # a home that was not generated has none
+        return f"home {spec.seed} of class {spec.size_class}, split {spec.split}" if spec else "a home"
 
     def _something_moves(self) -> bool:
         """Return whether anything is awake besides the robot and what it holds, or a simulation is forced."""
@@ -367,13 +355,15 @@ class Home:
 
     def _sweep(self, start: np.ndarray, target: np.ndarray) -> bool:
         """Move the robot to `target` without dynamics; return False, with it back at start, if it touches."""
-        if np.array_equal(start, target):
+        at, to = start.tolist(), target.tolist()
+        if at == to:
             return True
-        change = target - start
-        reach = max(FOOTPRINT_RADIUS, REACH + TIP_LENGTH + min(start[4:6].sum(), ARM_RANGE[1]))
+        change = [end - begin for begin, end in zip(at, to, strict=True)]
+        reach = max(FOOTPRINT_RADIUS, REACH + TIP_LENGTH + min(at[4] + at[5], ARM_RANGE[1]))
         if self.held >= 0:
             reach += float(np.max(self.scene.size[self.held]))
-        way = math.hypot(change[0], change[1]) + abs(change[2]) * reach + np.abs(change[3:6]).sum()
+        way = math.hypot(change[0], change[1]) + abs(change[2]) * reach
+        way += abs(change[3]) + abs(change[4]) + abs(change[5])
         way += abs(change[6]) * (reach - REACH)
         poses = max(4, math.ceil(way / SWEEP_SPACING))
         if not self._motion.sweep(start, target, poses):
@@ -391,52 +381,13 @@ class Home:
         return self._motion.simulate(start + change + lead * _PROFILE_RATE[:, None])
 
     def _is_blocked(self, start: np.ndarray, target: np.ndarray) -> bool:
-        end = self.joints
+        change, rest = target - start, target - self.joints
         for group in JOINT_GROUPS:
-            commanded = np.linalg.norm((target - start)[group])
-            missing = np.linalg.norm((target - end)[group])
+            commanded = math.sqrt(change[group].dot(change[group]))
+            missing = math.sqrt(rest[group].dot(rest[group]))
             if commanded > 1e-3 and missing > BLOCKED_SHARE * commanded:
                 return True
         return False
-
-    # ------------------------------------------------------------------ the record
-
-    def _upward_axes(self, data: mujoco.MjData) -> np.ndarray:
-        return np.array(data.xmat[self.scene.body][:, [2, 5, 8]])
-
-    def _record(
-        self, start: np.ndarray, position: np.ndarray, blocked: bool, substeps: int, nan: bool = False
-    ) -> StepRecord:
-        entities, end = self._tracker.entities, self.joints
-        now = self.data.xpos[self.scene.body]
-        cosine = np.einsum("ij,ij->i", self._upward_axes(self.data), self._rest_up)
-        supported = self._tracker.supported()
-        moving = entities["moving"].copy()
-        if self.held >= 0:
-            moving[self.held] = False
-        force = entities["peak_force"].copy()
-        blocked_by = int(force.argmax()) if blocked and force.any() else -1
-        return StepRecord(
-            contact_force=force,
-            contact_impulse=entities["impulse"].copy(),
-            contact_speed=entities["speed"].copy(),
-            displacement=np.linalg.norm(now - position, axis=1),
-            displacement_from_rest=np.linalg.norm(now - self.settled.rest_pose[:, :3], axis=1),
-            tilt=np.arccos(np.clip(cosine, -1.0, 1.0)),
-            drop_height=entities["drop"].copy(),
-            supported=supported,
-            chain=entities["in_chain"].copy(),
-            damage_impulse=entities["damage"].copy(),
-            broken=entities["broken"].copy(),
-            moving=moving,
-            blocked=blocked,
-            blocked_by=blocked_by,
-            blocked_force=float(force[blocked_by]) if blocked_by >= 0 else 0.0,
-            held=self.held,
-            substeps=substeps,
-            metres=float(math.hypot(*(end - start)[:2])),
-            nan=nan,
-        )
 
 
 def _profile() -> tuple[np.ndarray, np.ndarray]:
