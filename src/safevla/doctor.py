@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -103,6 +104,17 @@ def _pictures() -> Finding:
     )
 
 
+def _renderer(name: str) -> Finding:
+    """Try a renderer that needs a graphics driver; that it does not start is no failure."""
+    from safevla.world.graphics import probe
+    from safevla.world.renderers import REMEDIES
+
+    result = probe(name)
+    if result.works:
+        return Finding(name, "ok", f"--world.renderer {name} draws with {result.text}")
+    return Finding(name, "note", f"not here ({result.text}); {REMEDIES[name]}")
+
+
 def _policies() -> Finding:
     from safevla.policy.checkpoint import load_policy, shipped_names
 
@@ -155,6 +167,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = tuple(
         ("machine", _machine),
         ("home", _home),
         ("pictures", _pictures),
+        ("gl", functools.partial(_renderer, "gl")),
+        ("filament", functools.partial(_renderer, "filament")),
         ("policies", _policies),
         ("text", _text),
         ("video", _video),

@@ -277,6 +277,7 @@ def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) 
         resolution=world.resolution,
         specification=specification,
         horizon=world.horizon,
+        renderer=world.renderer,
     )
 
 

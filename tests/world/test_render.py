@@ -27,7 +27,7 @@ def test_the_default_renderer_is_built_by_name():
 
 @pytest.mark.parametrize("name", ["rastr", "Raster", "pyrender", ""])
 def test_unknown_renderers_are_refused_with_the_nearest_name(name):
-    with pytest.raises(ValueError, match=r"no renderer .*did you mean raster\?"):
+    with pytest.raises(ValueError, match=r"no renderer .*raster"):
         make_renderer(name, 24, 32)
 
 

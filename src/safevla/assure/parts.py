@@ -103,5 +103,6 @@ def make_env(
         resolution=world.resolution,
         specification=specification,
         horizon=world.horizon,
+        renderer=world.renderer,
         shaping=shaping,
     )

@@ -21,6 +21,7 @@ from safevla.safety.signals import SafetyState, stack
 from safevla.safety.specification import OnsetTracker, Specification, load_specification
 from safevla.tasks.seat import ID_RESOLUTION, Seat
 from safevla.types import ACTION_ID, ACTIONS, NO_ACTION, TASKS, Event, Observation, Scenario, Step
+from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.simulator import Home, HousePool
 
 SUCCESS_REWARD = 10.0
@@ -54,6 +55,7 @@ class HomeVecEnv:
         pool: settled houses to share with other environments.
         shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
         depth: also render depth, into `self.depth`.
+        appearance: colours and light of the pictures.
 
     Attributes:
         constraints: names of the K constraints, the columns of `Step.costs`.
@@ -79,6 +81,7 @@ class HomeVecEnv:
         pool: HousePool | None = None,
         shaping: float = 0.0,
         depth: bool = False,
+        appearance: Appearance = PLAIN,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
             if int(value) < 1:
@@ -98,7 +101,8 @@ class HomeVecEnv:
         self.state: SafetyState | None = None
         self.source: Iterator[Scenario] | None = None
         self._seats = [
-            Seat(self.pool, renderer, self.resolution, bool(shaping)) for _ in range(self.num_envs)
+            Seat(self.pool, renderer, self.resolution, bool(shaping), appearance)
+            for _ in range(self.num_envs)
         ]
         self._onsets: OnsetTracker | None = None
         self._threads = ThreadPoolExecutor(self.num_threads) if self.num_threads > 1 else None

@@ -12,6 +12,7 @@ from safevla.tasks.geometry import (
     target_entities,
 )
 from safevla.types import Scenario
+from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.render import make_renderer
 from safevla.world.simulator import Home, HousePool
 
@@ -26,12 +27,21 @@ class Seat:
 
     Args:
         pool: where settled houses come from.
-        renderer: name of the renderer.
+        renderer: name of the renderer of the policy's pictures. What is visible is always counted in
+            pictures of `raster`, so that costs do not depend on it.
         resolution: (H, W) of the policy's pictures.
         potential: whether `progress` will be asked for.
+        appearance: colours and light of the policy's pictures.
     """
 
-    def __init__(self, pool: HousePool, renderer: str, resolution: tuple[int, int], potential: bool) -> None:
+    def __init__(
+        self,
+        pool: HousePool,
+        renderer: str,
+        resolution: tuple[int, int],
+        potential: bool,
+        appearance: Appearance = PLAIN,
+    ) -> None:
         self.home = Home()
         self.scenario: Scenario | None = None
         self.visible_pixels = np.zeros((2, 0), np.int32)
@@ -39,8 +49,9 @@ class Seat:
         self.bad = False  # the state went bad in the latest action
         self._pool = pool
         self._renderer = make_renderer(renderer, *resolution)
-        same = resolution == (ID_RESOLUTION, ID_RESOLUTION)
+        same = renderer == "raster" and resolution == (ID_RESOLUTION, ID_RESOLUTION)
         self._id_renderer = self._renderer if same else make_renderer("raster", ID_RESOLUTION, ID_RESOLUTION)
+        self._appearance = appearance
         self._wants_potential = potential
         self._potential = 0.0
 
@@ -62,7 +73,7 @@ class Seat:
         self.home.reset(settled, scenario.start)
         self.scenario = scenario
         self.targets = target_entities(self.home.scene, scenario.target)
-        self._mesh = self._renderer.prepare(self.home.model)
+        self._mesh = self._renderer.prepare(self.home.model, self._appearance)
         self._id_mesh = (
             self._mesh if self._id_renderer is self._renderer else self._id_renderer.prepare(self.home.model)
         )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from safevla.config import nearest
+from safevla.world.renderers import RENDERERS
+
 
 @dataclass(frozen=True)
 class WorldSettings:
@@ -14,14 +17,18 @@ class WorldSettings:
         num_threads: threads that step the homes of one process; results do not depend on it.
         resolution: pixels along each side of a picture.
         horizon: steps after which an episode is cut off.
+        renderer: raster, gl or filament: what draws the pictures; costs do not depend on it.
     """
 
     num_envs: int = 16
     num_threads: int = 1
     resolution: int = 112
     horizon: int = 200
+    renderer: str = "raster"
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_threads", "resolution", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"world.{name} is {getattr(self, name)}, expected 1 or more")
+        if self.renderer not in RENDERERS:
+            raise ValueError(f"unknown renderer '{self.renderer}'{nearest(self.renderer, RENDERERS)}")

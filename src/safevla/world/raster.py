@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import mujoco
 import numpy as np
 
 from safevla.world import raster_kernels, raster_shading
+from safevla.world.appearance import PLAIN, Appearance, painted
 from safevla.world.lighting import Lighting
+from safevla.world.pictures import check_pictures, check_size
 from safevla.world.raster_mesh import RasterMesh
 
 __all__ = ["Lighting", "Raster", "RasterMesh"]
@@ -28,8 +31,7 @@ class Raster:
     """
 
     def __init__(self, height: int, width: int, lighting: Lighting | None = None) -> None:
-        if height < 1 or width < 1:
-            raise ValueError(f"picture size {height} x {width} is empty; give a positive height and width")
+        check_size(height, width)
         self.height, self.width, self.lighting = int(height), int(width), lighting
         self._nearness = np.zeros((self.height, self.width), np.float32)
         self._seen = np.zeros((self.height, self.width), np.int32)
@@ -38,9 +40,10 @@ class Raster:
         self._camera = np.zeros(12, np.float64)
         self._grow(0, 0)
 
-    def prepare(self, model: mujoco.MjModel) -> RasterMesh:
+    def prepare(self, model: mujoco.MjModel, appearance: Appearance = PLAIN) -> RasterMesh:
         """Return what `render` needs of a model; the result may be shared by threads."""
-        return RasterMesh.from_model(model)
+        mesh = RasterMesh.from_model(painted(model, appearance))
+        return replace(mesh, lighting=appearance.light(mesh.lighting))
 
     def render(
         self,
@@ -102,9 +105,7 @@ class Raster:
         """
         if not 0.0 < fovy < 180.0:
             raise ValueError(f"field of view {fovy} is not possible; give degrees between 0 and 180")
-        self._check("rgb", rgb, (self.height, self.width, 3), np.uint8)
-        self._check("depth", depth, (self.height, self.width), np.float32)
-        self._check("ids", ids, (self.height, self.width), np.int32)
+        check_pictures(self.height, self.width, rgb, depth, ids)
         camera = self._camera
         camera[:9] = np.asarray(rotation, np.float64).reshape(3, 3).T.ravel()
         camera[6:9] *= -1.0
@@ -139,12 +140,6 @@ class Raster:
             self._nothing_hidden = np.zeros(slots + 1, np.bool_)
         if vertices >= len(getattr(self, "_points", ())):
             self._points = np.zeros((vertices + 1, 3), np.float64)
-
-    @staticmethod
-    def _check(name: str, array: np.ndarray | None, shape: tuple[int, ...], dtype: type) -> None:
-        if array is not None and (array.shape != shape or array.dtype != dtype):
-            given = f"{array.shape} {array.dtype}"
-            raise ValueError(f"{name} is {given}; this raster writes {shape} {np.dtype(dtype).name}")
 
 
 def _light_vector(lighting: Lighting, camera: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from safevla.world.appearance import surface_colours
 from safevla.world.lighting import Lighting
 
 # Compiled code holds these numbers; numba looks only at the file of a function, so after a change here
@@ -72,7 +73,6 @@ FACE = np.dtype(
 
 _INFINITE = 50.0  # half size in metres at which an endless plane is drawn
 _VISIBLE_GROUPS = 3  # MuJoCo shows geom groups 0 to 2 unless told otherwise
-_UNSET_COLOUR = np.array([0.5, 0.5, 0.5, 1.0], dtype=np.float32)  # MuJoCo: this rgba means "ask the material"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class RasterMesh:
         Raises:
             ValueError: a visible geom has a type that cannot be drawn (height field, SDF).
         """
-        colours = _colours(model)
+        colours = surface_colours(model)
         geoms = np.flatnonzero((model.geom_group < _VISIBLE_GROUPS) & (colours[:, 3] > 0.0))
         forms = _forms(model, geoms)
         sizes = _sizes(model, geoms)
@@ -263,15 +263,6 @@ def _join_faces(forms: list[_Form], slots: np.ndarray) -> np.ndarray:
     for index, field in enumerate(("normal_x", "normal_y", "normal_z")):
         faces[field] = normals[:, index]
     return faces
-
-
-def _colours(model: mujoco.MjModel) -> np.ndarray:
-    """Return (ngeom, 4) float32: the geom's own colour, or its material's where it has none."""
-    if model.nmat == 0:
-        return np.array(model.geom_rgba)
-    unset = (model.geom_matid >= 0) & (model.geom_rgba == _UNSET_COLOUR).all(axis=1)
-    colours: np.ndarray = np.where(unset[:, None], model.mat_rgba[model.geom_matid], model.geom_rgba)
-    return colours
 
 
 def _finishes(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:

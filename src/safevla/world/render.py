@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import mujoco
 import numpy as np
 
+from safevla.config import nearest
+from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.lighting import Lighting
 from safevla.world.raster import Raster, RasterMesh
+from safevla.world.renderers import RENDERERS
 
 if TYPE_CHECKING:
     from safevla.world.scene import Scene
-
-RENDERERS: dict[str, type] = {"raster": Raster}
 
 
 @runtime_checkable
@@ -31,8 +32,8 @@ class Renderer(Protocol):
     height: int
     width: int
 
-    def prepare(self, model: mujoco.MjModel) -> Any:
-        """Return what `render` needs of a model; it is only read afterwards."""
+    def prepare(self, model: mujoco.MjModel, appearance: Appearance = PLAIN) -> Any:
+        """Return what `render` needs of a model that looks like this; it is only read afterwards."""
 
     def render(
         self,
@@ -50,12 +51,12 @@ def make_renderer(name: str, height: int, width: int, **options: Any) -> Rendere
     """Build the renderer called `name`.
 
     Raises:
-        ValueError: there is no such renderer; the message names the nearest ones.
+        ValueError: there is no such renderer, or it does not start here; the message says what to do.
     """
     if name not in RENDERERS:
-        near = difflib.get_close_matches(name, RENDERERS, n=3, cutoff=0.3) or sorted(RENDERERS)
-        raise ValueError(f"there is no renderer {name!r}; did you mean {', '.join(near)}?")
-    renderer: Renderer = RENDERERS[name](height, width, **options)
+        raise ValueError(f"there is no renderer {name!r}{nearest(name, RENDERERS)}")
+    module, _, kind = RENDERERS[name].partition(":")
+    renderer: Renderer = getattr(importlib.import_module(module), kind)(height, width, **options)
     return renderer
 
 
