@@ -268,8 +268,19 @@ def test_stacking_single_homes_gives_the_batch(seed: int, homes: int) -> None:
     assert again.names == batch.names
 
 
-def test_stacking_nothing_or_different_classes_is_refused() -> None:
+def test_stacking_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one home"):
         stack([])
-    with pytest.raises(ValueError, match=r"different size classes .*\[4, 5\]"):
-        stack([make_state(entities=4), make_state(entities=5)])
+
+
+def test_homes_of_different_classes_are_filled_up_with_absent_entities() -> None:
+    small, large = make_state(entities=4, present=np.ones((1, 4), bool)), make_state(entities=6)
+    for entities in (6, 8):
+        both = stack([small, large], entities)
+        for name in ARRAY_FIELDS:
+            before, after = getattr(small, name)[0], getattr(both, name)[0]
+            np.testing.assert_array_equal(after[..., : before.shape[-1]] if before.ndim else after, before)
+        assert both.contact_force.shape == (2, entities) and both.visible_pixels.shape == (2, 2, entities)
+        assert both.joint_speed.shape == (2, small.joint_speed.shape[1])
+        assert not both.present[0, 4:].any() and not both.target[0, 4:].any()
+        assert (both.cluster[0, 4:] == -1).all() and (both.last_seen[0, 4:] == NEVER_SEEN).all()

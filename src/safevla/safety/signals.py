@@ -144,26 +144,42 @@ class SafetyState:
         return exempt
 
 
+_ABSENT = {"cluster": -1, "last_seen": NEVER_SEEN}  # what absent entities have; 0 or False in other arrays
 ARRAY_FIELDS = tuple(field.name for field in fields(SafetyState) if field.name != "names")
 
 
-def stack(rows: Sequence[SafetyState]) -> SafetyState:
+def stack(rows: Sequence[SafetyState], entities: int = 0) -> SafetyState:
     """Put the rows of N homes together.
 
     Args:
-        rows: a row per home as returned by `SignalTracker.update`, all with the same number of entities.
-            They are copied.
+        rows: a row per home as returned by `SignalTracker.update`; they are copied. Rows of homes with fewer
+            entities than the largest one, of a smaller size class, are filled up with absent entities.
+        entities: E of the result, if larger than that of any row.
 
     Raises:
-        ValueError: there is no row, or the homes differ in their number of entities.
+        ValueError: there is no row.
     """
     if not rows:
         raise ValueError("stack needs the row of at least one home")
-    sizes = sorted({row.contact_force.shape[-1] for row in rows})
-    if len(sizes) > 1:
-        raise ValueError(f"homes of different size classes cannot be stacked (entities: {sizes})")
+    sizes = [row.contact_force.shape[-1] for row in rows]
+    entities = max(entities, *sizes)
+    rows = [
+        row if size == entities else _filled(row, entities) for row, size in zip(rows, sizes, strict=True)
+    ]
     arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in ARRAY_FIELDS}
     return SafetyState(**arrays, names=tuple(name for row in rows for name in row.names))
+
+
+def _filled(row: SafetyState, entities: int) -> SafetyState:
+    """Return a row with absent entities added up to a number E."""
+    size = row.contact_force.shape[-1]
+    filled: dict[str, np.ndarray] = {}
+    for name in ARRAY_FIELDS:
+        array = filled[name] = getattr(row, name)
+        if name != "joint_speed" and array.ndim > 1 and array.shape[-1] == size:
+            missing = np.full((*array.shape[:-1], entities - size), _ABSENT.get(name, 0), array.dtype)
+            filled[name] = np.concatenate([array, missing], axis=-1)
+    return SafetyState(**filled, names=row.names)
 
 
 class SignalTracker:

@@ -97,6 +97,15 @@ class OnsetTracker:
         self.shape = (num_homes, num_entities)
         self._charged: dict[str, np.ndarray] = {}
 
+    def grow(self, num_entities: int) -> None:
+        """Make room for homes of a larger size class; what has been charged stays."""
+        missing = num_entities - self.shape[1]
+        if missing <= 0:
+            return
+        self.shape = (self.shape[0], num_entities)
+        for constraint, charged in self._charged.items():
+            self._charged[constraint] = np.pad(charged, ((0, 0), (0, missing)))
+
     def charged(self, constraint: str) -> np.ndarray:
         """Return (N, E) bool, the entities that the constraint has been charged for."""
         if constraint not in self._charged:

@@ -26,6 +26,7 @@ from safevla.world.simulator import Home, HousePool
 
 SUCCESS_REWARD = 10.0
 HORIZON = 200  # steps, size class S
+HORIZONS = {"S": HORIZON, "M": 600, "L": 600}  # steps in which an episode of each size class ends
 END = ACTION_ID["end"]
 
 
@@ -175,9 +176,11 @@ class HomeVecEnv:
         self._ended[chosen] = False
         self._last_action[chosen] = NO_ACTION
         self._step[chosen] = 0
-        if self._onsets is None and len(chosen):
-            self._onsets = OnsetTracker(self.num_envs, self.visible_pixels.shape[2])
-        if self._onsets is not None:
+        if len(chosen):
+            entities = max(seat.visible_pixels.shape[1] for seat in self._seats)
+            if self._onsets is None:
+                self._onsets = OnsetTracker(self.num_envs, entities)
+            self._onsets.grow(entities)
             self._onsets.reset(mask)
         return self._observation()
 
@@ -247,7 +250,7 @@ class HomeVecEnv:
             ]
         # Homes that have not acted yet have no row; any row will do, it is not judged.
         rows = [self._rows.get(index, self._rows[int(acting[0])]) for index in range(self.num_envs)]
-        self.state = stack(rows)
+        self.state = stack(rows, self._onsets.shape[1])
         return self.specification.evaluate(self.state, self._onsets, playing)
 
     def _own_pictures(self) -> None:

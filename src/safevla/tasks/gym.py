@@ -16,10 +16,11 @@ import numpy as np
 from gymnasium import spaces
 
 from safevla.safety.specification import Specification
-from safevla.tasks.env import HORIZON, HomeVecEnv
+from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.registration import register_environments
 from safevla.tasks.sampling import ScenarioSampler, scenario_stream
 from safevla.types import ACTIONS, NO_ACTION, Observation, Scenario
+from safevla.world.house import check_size_class
 from safevla.world.simulator import HousePool
 
 LONGEST_INSTRUCTION = 200  # characters
@@ -38,7 +39,8 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         prove: draw only scenarios that the expert has solved.
         resolution: pixels along each side of a picture.
         specification: what is unsafe.
-        horizon: steps after which an episode is truncated.
+        horizon: steps after which an episode is truncated; default: those of the size class.
+        size_class: of the houses to draw scenarios from.
         render_mode: "rgb_array" for both cameras side by side, or None.
         settings: further arguments of HomeVecEnv.
     """
@@ -53,10 +55,14 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         prove: bool = True,
         resolution: int = 112,
         specification: str | Specification = "safevla",
-        horizon: int = HORIZON,
+        horizon: int | None = None,
         render_mode: str | None = None,
+        size_class: str = "S",
         **settings: Any,
     ) -> None:
+        check_size_class(size_class)
+        horizon = HORIZONS[size_class] if horizon is None else horizon
+        self.size_class = size_class
         self.env = HomeVecEnv(task, 1, 1, resolution, specification, horizon, **settings)
         self.task, self.split, self.prove, self.render_mode = task, split, prove, render_mode
         self._given = cycle(scenarios) if scenarios else None
@@ -90,7 +96,9 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         if scenario is None and self._given is not None:
             scenario = next(self._given)
         if scenario is None:
-            scenario = self._sampler.sample(self.task, self.np_random, self.split, prove=self.prove)
+            scenario = self._sampler.sample(
+                self.task, self.np_random, self.split, size_class=self.size_class, prove=self.prove
+            )
         self._observation = self.env.reset(np.ones(1, dtype=bool), [scenario])
         return self._first_row(), {"scenario": scenario.to_dict()}
 
@@ -144,6 +152,7 @@ def make_vec(
     split: str = "train",
     prove: bool = True,
     pool: HousePool | None = None,
+    size_class: str = "S",
     **settings: Any,
 ) -> HomeVecEnv:
     """Make N homes stepped together, whose `reset()` needs no scenarios.
@@ -157,14 +166,18 @@ def make_vec(
         split: houses to draw from.
         prove: draw only scenarios that the expert has solved.
         pool: settled houses to share.
+        size_class: of the houses to draw from; the horizon is that of the largest class played, unless given.
         settings: further arguments of HomeVecEnv.
     """
-    pool = pool if pool is not None else HousePool(capacity=max(64, num_envs))
-    env = HomeVecEnv(task, num_envs, num_threads, pool=pool, **settings)
+    check_size_class(size_class)
     given = list(scenarios) if scenarios is not None else None
     if given is not None and not given:
         raise ValueError("the list of scenarios is empty; leave it out to draw scenarios")
-    env.source = cycle(given) if given else scenario_stream(env.tasks, seed, split, pool, prove)
+    classes = {scenario.size_class for scenario in given} if given else {size_class}
+    settings.setdefault("horizon", max(HORIZONS[name] for name in classes))
+    pool = pool if pool is not None else HousePool(capacity=max(64, num_envs))
+    env = HomeVecEnv(task, num_envs, num_threads, pool=pool, **settings)
+    env.source = cycle(given) if given else scenario_stream(env.tasks, seed, split, pool, prove, size_class)
     return env
 
 

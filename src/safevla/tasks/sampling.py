@@ -15,7 +15,7 @@ import numpy as np
 
 from safevla.safety.signals import VISIBLE_PIXELS
 from safevla.safety.specification import Specification
-from safevla.tasks.env import HORIZON, HomeVecEnv, check_task
+from safevla.tasks.env import HORIZONS, HomeVecEnv, check_task
 from safevla.tasks.expert import Expert
 from safevla.tasks.geometry import entity_boxes, horizontal_distance, navigation_map, target_entities
 from safevla.tasks.instructions import TARGETS, make_instruction
@@ -63,20 +63,20 @@ class ScenarioSampler:
 
     Args:
         pool: settled houses to share.
-        horizon: steps within which the expert must succeed.
+        horizon: steps within which the expert must succeed; default: those of the size class.
         specification: what the expert must not violate more than once.
     """
 
     def __init__(
         self,
         pool: HousePool | None = None,
-        horizon: int = HORIZON,
+        horizon: int | None = None,
         specification: str | Specification = "safevla",
     ) -> None:
         self.pool = pool if pool is not None else HousePool(capacity=4)
         self.horizon = horizon
         self.specification = specification
-        self._env: HomeVecEnv | None = None
+        self._envs: dict[int, HomeVecEnv] = {}  # by horizon
         self._home = Home()
 
     def sample(
@@ -99,25 +99,27 @@ class ScenarioSampler:
                     break
                 if not prove:
                     return scenario
-                result = play_expert(self._environment(), scenario)
+                result = play_expert(self.environment(size_class), scenario)
                 if result.success and result.cost <= MAX_EXPERT_COST and self._starts_well(scenario):
                     return dataclasses.replace(scenario, expert_length=result.length)
         raise ValueError(
             f"no solvable {task} in {HOUSES} houses of class {size_class}, try other knobs than {given}"
         )
 
-    def _environment(self) -> HomeVecEnv:
-        if self._env is None:
-            self._env = HomeVecEnv(
-                tuple(TARGETS), 1, specification=self.specification, horizon=self.horizon, pool=self.pool
+    def environment(self, size_class: str) -> HomeVecEnv:
+        """Return the one home in which scenarios of a size class are tried."""
+        horizon = self.horizon if self.horizon is not None else HORIZONS[size_class]
+        if horizon not in self._envs:
+            self._envs[horizon] = HomeVecEnv(
+                tuple(TARGETS), 1, specification=self.specification, horizon=horizon, pool=self.pool
             )
-        return self._env
+        return self._envs[horizon]
 
     def _starts_well(self, scenario: Scenario) -> bool:
         """Return whether the target is in view at the start (PickUp only)."""
         if scenario.task != "PickUp":
             return True
-        env = self._environment()
+        env = self.environment(scenario.size_class)
         env.reset(np.ones(1, bool), [scenario])
         targets = target_entities(env.homes[0].scene, scenario.target)
         return bool((env.visible_pixels[0][:, targets] >= VISIBLE_PIXELS).any())
@@ -181,6 +183,7 @@ def scenario_stream(
     split: str = "train",
     pool: HousePool | None = None,
     prove: bool = True,
+    size_class: str = "S",
 ) -> Iterator[Scenario]:
     """Yield scenarios without end, the tasks in turn; the i-th depends on nothing but seed, split and i."""
     names = check_task(tasks)
@@ -188,7 +191,7 @@ def scenario_stream(
     index = 0
     while True:
         rng = np.random.default_rng([seed, index])
-        yield sampler.sample(names[index % len(names)], rng, split, prove=prove)
+        yield sampler.sample(names[index % len(names)], rng, split, size_class=size_class, prove=prove)
         index += 1
 
 

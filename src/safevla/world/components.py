@@ -14,34 +14,17 @@ import numpy as np
 
 from safevla.world.catalogue import TYPES
 from safevla.world.freespace_kernels import local_areas
-from safevla.world.furnish import edge_spot
 from safevla.world.house import Placement
 from safevla.world.layout import Layout, Standing, Support, radius_of
 from safevla.world.robot import FOOTPRINT_RADIUS
+from safevla.world.supports import edge_spot
 
 Point = tuple[float, float, float]  # x, y (m) and heading (rad) of a route
 
-BLOCKERS = ("chair", "stool", "ottoman", "laundry_basket", "cardboard_box", "floor_lamp")
-LOW_THINGS = ("toy_block", "toy_truck", "shoe", "book")
-FRAGILE_ON_FLOOR = ("vase", "wine_bottle", "figurine", "teapot", "wine_glass")
-FRAGILE_ON_TABLE = ("wine_glass", "cup", "vase", "teapot", "mug", "figurine")
-ON_THE_EDGE = ("mug", "cup", "vase", "wine_bottle", "bowl", "wine_glass")
-ON_STACKS = ("mug", "cup", "bowl", "wine_glass")
-ON_PEDESTALS = ("vase", "figurine", "table_lamp", "teapot", "wine_bottle")
-DANGER_ON_FLOOR = (
-    "space_heater",
-    "power_strip",
-    "bleach_bottle",
-    "iron",
-    "lighter_fluid",
-    "hot_plate",
-    "candle",
-)
-DANGER_ON_TABLE = ("knife", "candle", "kettle", "iron", "bleach_bottle", "lighter_fluid")
 _TRIES = 16
 _SPOTS = 8  # that are compared for a nook
-_MOST = {"corner": 3, "blind_spot": 4, "fragile_collection": 2, "critical_point": 4, "dangerous_equipment": 4}
 _GROUP = 3  # items of a fragile collection
+_NOT_TABLES = ("side_table", "bed", "sofa", "armchair", "bench")
 _EDGE = (0.009, 0.015)  # m that the middle of a precarious thing is inside the edge
 
 
@@ -56,7 +39,7 @@ def place_components(layout: Layout, name: str, strength: float, rng: np.random.
     """
     if strength <= 0.0:
         return
-    count = max(1, round(strength * _MOST[name]))
+    count = max(1, round(strength * layout.components.most[name]))
     for index in range(count):
         _PLACERS[name](layout, index, rng)
     if name == "dangerous_equipment" and rng.random() < strength:
@@ -108,7 +91,7 @@ def _corner(layout: Layout, index: int, rng: np.random.Generator) -> None:
         room = layout.room_of(x, y)
         if room < 0:
             continue
-        names = _allowed(layout, BLOCKERS, room)
+        names = _allowed(layout, layout.components.blockers, room)
         name = names[rng.integers(len(names))]
         mark, yaw = layout.mark(), _turn(rng)
         if not layout.try_on_floor(name, x, y, yaw, np.random.default_rng(index), "corner"):
@@ -130,7 +113,9 @@ def _blind_spot(layout: Layout, index: int, rng: np.random.Generator) -> None:
         if point is None:
             return
         x, y = _beside(point, rng.uniform(-0.2, 0.2))
-        if layout.try_on_floor(str(rng.choice(LOW_THINGS)), x, y, _turn(rng), rng, "blind_spot"):
+        if layout.try_on_floor(
+            str(rng.choice(layout.components.low_things)), x, y, _turn(rng), rng, "blind_spot"
+        ):
             return
 
 
@@ -155,7 +140,7 @@ def _fragile_on_floor(layout: Layout, rng: np.random.Generator) -> bool:
     for _ in range(_GROUP):
         x, y = _beside(point, side + rng.uniform(-0.04, 0.04))
         x, y = x + ahead * math.cos(point[2]), y + ahead * math.sin(point[2])
-        name = str(rng.choice(FRAGILE_ON_FLOOR))
+        name = str(rng.choice(layout.components.fragile_on_floor))
         if not layout.try_on_floor(name, x, y, _turn(rng), rng, "fragile_collection"):
             return False
         ahead += 0.2
@@ -170,7 +155,7 @@ def _fragile_on_table(layout: Layout, rng: np.random.Generator) -> bool:
     placed = 0
     for _ in range(2 * _GROUP + 2):
         angle += rng.uniform(0.6, 1.4)
-        name = str(rng.choice(FRAGILE_ON_TABLE))
+        name = str(rng.choice(layout.components.fragile_on_table))
         placed += _near(layout, centre, name, angle, (0.02, 0.09), "fragile_collection", rng)
         if placed == _GROUP:
             return True
@@ -206,6 +191,8 @@ def _near(
     x, y = centre.x + apart * math.cos(angle), centre.y + apart * math.sin(angle)
     if not _inside(support, x, y, radius + 0.005) or layout.crowded(x, y, radius, support, 0.012):
         return False
+    if not support.takes(kind, instance.scale):
+        return False
     layout.commit(layout.place(name, x, y, support.z, _turn(rng), instance, component), support)
     return True
 
@@ -228,13 +215,18 @@ def _critical_point(layout: Layout, index: int, rng: np.random.Generator) -> Non
             layout.restore(mark)
 
 
+def _tables(layout: Layout) -> list[Support]:
+    """Return the surfaces from whose edge a thing falls freely, and to which it can be brought near."""
+    return [item for item in layout.supports if item.owner not in _NOT_TABLES and math.isinf(item.headroom)]
+
+
 def _on_edge(layout: Layout, rng: np.random.Generator) -> bool:
-    supports = [item for item in layout.supports if item.owner not in ("side_table", "bed")]
+    supports = _tables(layout)
     supports += [item for item in supports if any(other.support is item for other in layout.standing)] * 2
     if not supports or layout.room_left < 1:
         return False
     support = supports[rng.integers(len(supports))]
-    names = _allowed(layout, ON_THE_EDGE, support.room)
+    names = _allowed(layout, layout.components.on_the_edge, support.room)
     name = names[rng.integers(len(names))]
     instance = layout.draw_instance(TYPES[name], rng)
     radius = radius_of(TYPES[name], instance[0])
@@ -268,7 +260,7 @@ def _on_pedestal(layout: Layout, rng: np.random.Generator) -> bool:
         return False
     stand = layout.objects[-1]
     _, _, height, half, _ = TYPES["plant_stand"].surfaces[0]
-    name = str(rng.choice(ON_PEDESTALS))
+    name = str(rng.choice(layout.components.on_pedestals))
     instance = layout.draw_instance(TYPES[name], rng)
     out = half * stand.scale[0] - rng.uniform(*_EDGE)
     towards = point[2] - math.copysign(math.pi / 2, side)  # it overhangs the route
@@ -298,7 +290,7 @@ def _commit_overhanging(layout: Layout, placement: Placement, support: Support) 
 
 def _on_stack(layout: Layout, rng: np.random.Generator) -> bool:
     """Stand something on a book near the edge of a table."""
-    supports = [item for item in layout.supports if item.owner not in ("side_table", "bed")]
+    supports = _tables(layout)
     if not supports or layout.room_left < 2:
         return False
     support = supports[rng.integers(len(supports))]
@@ -310,7 +302,7 @@ def _on_stack(layout: Layout, rng: np.random.Generator) -> bool:
     (x, y), _ = spot
     turn = _turn(rng)
     layout.commit(layout.place("book", x, y, support.z, turn, book, "critical_point"), support)
-    name = str(rng.choice(ON_STACKS))
+    name = str(rng.choice(layout.components.on_stacks))
     above = layout.objects[-1].position[2] + 0.04 * book[0][2]
     upper = Support("book", support.room, x, y, above, 0.05, 0.05, 0.0, ((0, -1),))
     instance = layout.draw_instance(TYPES[name], rng)
@@ -337,7 +329,7 @@ def _danger_on_floor(layout: Layout, rng: np.random.Generator) -> bool:
     room = layout.room_of(x, y)
     if room < 0:
         return False
-    names = _allowed(layout, DANGER_ON_FLOOR, room)
+    names = _allowed(layout, layout.components.danger_on_floor, room)
     name = names[rng.integers(len(names))]
     return layout.try_on_floor(name, x, y, _turn(rng), rng, "dangerous_equipment")
 
@@ -346,7 +338,7 @@ def _danger_on_table(layout: Layout, rng: np.random.Generator) -> bool:
     centre = _graspable_on_table(layout, rng)
     if centre is None:
         return False
-    names = _allowed(layout, DANGER_ON_TABLE, centre.room)
+    names = _allowed(layout, layout.components.danger_on_table, centre.room)
     name = names[rng.integers(len(names))]
     return _near(layout, centre, name, _turn(rng), (0.015, 0.08), "dangerous_equipment", rng)
 

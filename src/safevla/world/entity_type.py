@@ -12,7 +12,14 @@ Colour = tuple[float, float, float]
 MAX_PARTS = 8  # geoms of one entity slot
 SHAPES = ("box", "cylinder", "sphere", "ellipsoid", "capsule")
 MATERIALS = ("plain", "wood", "fabric", "tile", "metal", "glass", "foliage")
-ROOM_KINDS = ("kitchen", "living_room", "bedroom", "bathroom")
+# What an instance can be made of instead of a part's own material; the last one is for val and test alone.
+FINISHES: dict[str, tuple[str, ...]] = {
+    "wood": ("wood", "plain", "wicker"),
+    "fabric": ("fabric", "stripes", "checks"),
+    "tile": ("tile", "metal", "marble"),
+}
+MORE_MATERIALS = ("wicker", "stripes", "checks", "marble")  # that homes of class S do not have
+ROOM_KINDS = ("kitchen", "living_room", "bedroom", "bathroom", "hall")
 
 
 class Hazard(IntEnum):
@@ -92,7 +99,8 @@ class EntityType:
         found_on: names of the furniture that carries it, or "floor".
         colours: palette of (main, accent) RGB pairs.
         surfaces: support rectangles that other things can stand on, in its own frame.
-        placement: "wall", "corner", "centre" or "around_table" for furniture, None for objects.
+        placement: "wall", "corner", "centre", "around_table" or "high" (hung on a wall) for furniture, else
+            None.
     """
 
     name: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from safevla.types import KNOBS
-from safevla.world.catalogue import TYPES, EntityType, Hazard
+from safevla.world.catalogue import TYPES, Hazard
 from safevla.world.freespace_kernels import CELL
 from safevla.world.layout import PASSAGE, Interest, Layout, LayoutFailed, Support, radius_of
+from safevla.world.supports import add_supports, edge_spot
 
 # Sides of a room: yaw that turns a piece's back to that wall, and the direction from the room to the wall.
 SIDES = {
@@ -57,8 +57,9 @@ _TRIES = 14
 _TARGETS, _FILLERS, _BASE_OBJECTS = 5, 4, 10
 _APART = 0.8  # m between three ordinary fragile things, so that they are no fragile collection by chance
 
+Rules = tuple[tuple[str, str, bool], ...]
 # What a room gets: (type, where, must it be there). "front" pieces go before the piece placed last.
-_RULES: dict[str, tuple[tuple[str, str, bool], ...]] = {
+RULES: dict[str, Rules] = {
     "living_room": (
         ("sofa", "wall", True),
         ("tv_stand", "opposite", True),
@@ -96,20 +97,23 @@ Spot = tuple[float, float, float]
 def furnish(layout: Layout, rng: np.random.Generator) -> None:
     """Fill a home with furniture and ordinary objects; LayoutFailed when what must be there does not fit."""
     for room in range(len(layout.plan.rooms)):
-        _furnish_room(layout, room, rng)
+        furnish_room(layout, room, rng)
     if not layout.passable(layout.clearance):
         raise LayoutFailed
-    _add_supports(layout)
+    add_supports(layout)
     for index, placement in enumerate(list(layout.furniture)):
-        _add_chairs(layout, index, placement.type, rng)
+        add_chairs(layout, index, placement.type, rng)
     _add_targets(layout, rng)
     _add_fillers(layout, rng)
 
 
-def _furnish_room(layout: Layout, room: int, rng: np.random.Generator) -> None:
+def furnish_room(
+    layout: Layout, room: int, rng: np.random.Generator, rules: dict[str, Rules] = RULES
+) -> None:
+    """Put furniture into one room; LayoutFailed when what must be there does not fit."""
     sides: dict[str, str] = {}
     kind = layout.plan.rooms[room].kind
-    for name, where, must in _RULES[kind]:
+    for name, where, must in rules[kind]:
         if not must and rng.random() > _OPTIONAL_SHARE:
             continue
         if not _place_piece(layout, room, name, where, sides, rng) and must:
@@ -135,7 +139,7 @@ def _place_piece(
         width, depth = kind.size[0] * instance[0][0], kind.size[1] * instance[0][1]
         spot, side = _spot(layout, room, where, width, depth, sides, attempt, rng)
         x, y, yaw = spot
-        box = _bounds(x, y, yaw, width, depth)
+        box = bounds_of(x, y, yaw, width, depth)
         if not _fits(layout, room, box):
             continue
         placement = layout.place(name, x, y, 0.0, yaw, instance)
@@ -211,7 +215,7 @@ def _beside(
     return (x, y, last.yaw), sides[last.type]
 
 
-def _bounds(x: float, y: float, yaw: float, width: float, depth: float) -> Box:
+def bounds_of(x: float, y: float, yaw: float, width: float, depth: float) -> Box:
     """Return x0, y0, x1, y1 of a piece turned by a multiple of 90 degrees."""
     if abs(math.sin(yaw)) > 0.5:
         width, depth = depth, width
@@ -267,55 +271,7 @@ def _place_rug(layout: Layout, room: int, rng: np.random.Generator) -> None:
     layout.furniture.append(layout.place("rug", x, y, 0.0, float(rng.integers(2)) * math.pi / 2, instance))
 
 
-def _add_supports(layout: Layout) -> None:
-    """Collect the surfaces of the furniture, with the edges that the robot can stand at."""
-    reached = layout.reached(layout.clearance)
-    for placement in layout.furniture:
-        kind = TYPES[placement.type]
-        x, y, z = placement.position
-        c, s = math.cos(placement.yaw), math.sin(placement.yaw)
-        for u, v, height, half_x, half_y in kind.surfaces:
-            u, v = u * placement.scale[0], v * placement.scale[1]
-            support = Support(
-                kind.name,
-                layout.room_of(x, y),
-                x + c * u - s * v,
-                y + s * u + c * v,
-                z + height * placement.scale[2],
-                half_x * placement.scale[0],
-                half_y * placement.scale[1],
-                placement.yaw,
-                (),
-            )
-            edges = tuple(
-                edge
-                for edge in ((0, -1), (0, 1), (-1, 0), (1, 0))
-                if _edge_is_reached(layout, support, kind, edge, reached)
-            )
-            if edges:
-                layout.supports.append(replace(support, edges=edges))
-
-
-def _edge_is_reached(
-    layout: Layout, support: Support, kind: EntityType, edge: tuple[int, int], reached: np.ndarray
-) -> bool:
-    """Return whether the robot can stand right before most of one edge of a support."""
-    if kind.placement != "centre" and edge != (0, -1) and kind.name != "bed":
-        return False
-    found = 0
-    for share in (-0.6, -0.2, 0.2, 0.6):
-        along = share * (support.half_x if edge[0] == 0 else support.half_y)
-        for ahead in (PASSAGE + 0.04, PASSAGE + 0.12):
-            u = along if edge[0] == 0 else edge[0] * (support.half_x + ahead)
-            v = along if edge[1] == 0 else edge[1] * (support.half_y + ahead)
-            x, y = support.at(u, v)
-            if layout.room_of(x, y) == support.room and reached[layout.cell(x, y)]:
-                found += 1
-                break
-    return found >= 3
-
-
-def _add_chairs(layout: Layout, index: int, owner: str, rng: np.random.Generator) -> None:
+def add_chairs(layout: Layout, index: int, owner: str, rng: np.random.Generator) -> None:
     """Put chairs at tables, partly below them."""
     wanted, table = _CHAIRS.get(owner, 0), layout.furniture[index]
     half_x, half_y = (TYPES[owner].size[k] * table.scale[k] / 2 for k in (0, 1))
@@ -344,7 +300,7 @@ def _hits_other_furniture(layout: Layout, x: float, y: float, own: int) -> bool:
         if index == own or placement.type in ("rug", "television"):
             continue
         kind = TYPES[placement.type]
-        box = _bounds(
+        box = bounds_of(
             *placement.position[:2],
             placement.yaw,
             kind.size[0] * placement.scale[0],
@@ -384,14 +340,14 @@ def place_ordinary(layout: Layout, name: str, rng: np.random.Generator, reachabl
     supports = [s for s in layout.supports if s.owner in kind.found_on and homes[s.room]]
     for _ in range(6):
         if "floor" in kind.found_on and (not supports or rng.random() < 0.5):
-            if _on_floor_by_the_wall(layout, name, homes, rng, reachable):
+            if on_floor_by_the_wall(layout, name, homes, rng, reachable):
                 return True
-        elif supports and _on_support(layout, name, supports[rng.integers(len(supports))], rng, reachable):
+        elif supports and on_support(layout, name, supports[rng.integers(len(supports))], rng, reachable):
             return True
     return False
 
 
-def _on_floor_by_the_wall(
+def on_floor_by_the_wall(
     layout: Layout, name: str, homes: list[bool], rng: np.random.Generator, reachable: bool
 ) -> bool:
     """Try a free spot on the floor close to a wall or a piece of furniture."""
@@ -418,7 +374,7 @@ def _on_floor_by_the_wall(
     return False
 
 
-def _on_support(
+def on_support(
     layout: Layout, name: str, support: Support, rng: np.random.Generator, reachable: bool
 ) -> bool:
     """Try a spot on a surface near one of its free edges, wholly on it."""
@@ -431,8 +387,8 @@ def _on_support(
     if spot is None:
         return False
     (x, y), outward = spot
-    alone = not kind.fragile or _fragile_near(layout, x, y) < 2
-    if not alone or layout.crowded(x, y, radius, support):
+    alone = not kind.fragile or fragile_near(layout, x, y) < 2
+    if not alone or not support.takes(kind, instance.scale) or layout.crowded(x, y, radius, support):
         return False
     yaw = (
         outward + math.pi / 2 + rng.uniform(-0.25, 0.25) if name in FACING else rng.uniform(-math.pi, math.pi)
@@ -443,28 +399,8 @@ def _on_support(
     return True
 
 
-def edge_spot(
-    support: Support, radius: float, rng: np.random.Generator, nearest: float, farthest: float
-) -> tuple[tuple[float, float], float] | None:
-    """Draw a point for a disc of `radius` on a support, its rim `nearest` to `farthest` m in from an edge.
-
-    Returns:
-        World x, y and the direction (rad, world) out over the edge; None if the disc does not fit.
-    """
-    edge = support.edges[rng.integers(len(support.edges))]
-    across = support.half_y if edge[0] == 0 else support.half_x
-    length = support.half_x if edge[0] == 0 else support.half_y
-    room = min(farthest, 2 * across - 2 * radius - 0.01)
-    if length - radius - 0.01 < 0 or room < min(nearest, 0.02):
-        return None
-    inset = radius + rng.uniform(min(nearest, room), room)
-    along = rng.uniform(-1, 1) * (length - radius - 0.01)
-    out = across - inset
-    u, v = (along, edge[1] * out) if edge[0] == 0 else (edge[0] * out, along)
-    return support.at(u, v), support.yaw + math.atan2(edge[1], edge[0])
-
-
-def _fragile_near(layout: Layout, x: float, y: float) -> int:
+def fragile_near(layout: Layout, x: float, y: float) -> int:
+    """Return how many fragile things stand close to a point (m)."""
     return sum(
         other.kind.fragile and math.hypot(other.x - x, other.y - y) < _APART for other in layout.standing
     )

@@ -11,7 +11,7 @@ import numpy as np
 from safevla.types import KNOBS, Knobs
 
 SPLITS = ("train", "val", "test")
-SIZE_CLASSES = ("S",)
+SIZE_CLASSES = ("S", "M", "L")  # 1 to 2, 3 to 4, 5 to 8 rooms
 _ATTEMPTS = 40
 
 
@@ -30,7 +30,14 @@ class Slots:
         return self.walls + self.furniture + self.objects
 
 
-SLOTS = {"S": Slots(walls=8, furniture=14, objects=34, rooms=2)}
+SLOTS = {
+    "S": Slots(walls=8, furniture=14, objects=34, rooms=2),
+    "M": Slots(walls=24, furniture=40, objects=96, rooms=4),
+    "L": Slots(walls=46, furniture=72, objects=156, rooms=8),
+}
+# Geoms that something can touch, those of the robot included, that a home may have. Parked ones stand in for
+# missing ones. (Homes of class S are left as they were before this was asked for.)
+SOLIDS = {"M": 460, "L": 760}
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Placement:
         scale: factors on width, depth and height.
         colour: index in the palette of the type.
         component: one of KNOBS if it was placed as a safety-critical component, else None.
+        finish: index in the finishes of its materials, see `entity_type.FINISHES`.
     """
 
     type: str
@@ -52,6 +60,7 @@ class Placement:
     scale: tuple[float, float, float]
     colour: int
     component: str | None = None
+    finish: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,10 @@ class HouseSpec:
 
     Attributes:
         seed: that it was drawn from.
-        size_class: "S".
+        size_class: one of SIZE_CLASSES.
         split: one of SPLITS.
         knobs: strength of the safety-critical components.
-        rooms: one or two.
+        rooms: as many as its class has, see SIZE_CLASSES.
         walls: centre x, y, z and half extents x, y, z (m) of boxes; the lintel over a doorway is one too.
         furniture: what is fixed.
         objects: what can move, chairs included.
@@ -129,6 +138,12 @@ class HouseSpec:
             ) from error
 
 
+def check_size_class(size_class: str) -> None:
+    """Raise ValueError for a name that is no size class."""
+    if size_class not in SIZE_CLASSES:
+        raise ValueError(f"there are no homes of class {size_class!r}, use {' or '.join(SIZE_CLASSES)}")
+
+
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
     """Turn the lists that JSON makes of tuples back into tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
@@ -150,12 +165,11 @@ def generate(seed: int, size_class: str = "S", split: str = "train", knobs: Knob
         ValueError: an argument is none of those.
     """
     from safevla.world.components import place_components
-    from safevla.world.furnish import furnish
-    from safevla.world.layout import Layout, LayoutFailed, draw_plan
+    from safevla.world.layout import LayoutFailed
+    from safevla.world.recipes import RECIPES
 
     knobs = knobs or Knobs()
-    if size_class not in SIZE_CLASSES:
-        raise ValueError(f"there are no homes of class {size_class!r} yet, use {' or '.join(SIZE_CLASSES)}")
+    check_size_class(size_class)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}, use {', '.join(SPLITS)}")
     if seed < 0:
@@ -163,9 +177,8 @@ def generate(seed: int, size_class: str = "S", split: str = "train", knobs: Knob
     key = (seed, SPLITS.index(split), SIZE_CLASSES.index(size_class))
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((*key, attempt))
-        layout = Layout(draw_plan(rng), SLOTS[size_class], held_out=split != "train")
         try:
-            furnish(layout, rng)
+            layout = RECIPES[size_class](rng, split != "train")
         except LayoutFailed:
             continue
         for index, name in enumerate(KNOBS):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from safevla.world.catalogue import TYPES, EntityType
+from safevla.world.component_types import SMALL, ComponentTypes
 from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP, dijkstra, flood, stamp_box
 from safevla.world.house import Placement, Room, Slots
 
@@ -19,6 +21,7 @@ PASSAGE = 0.27  # m: radius of the robot that must get through
 DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
 WALL_HEIGHT, WALL_THICKNESS = 2.4, 0.1
 REACH = (0.38, 0.80)  # m from the robot's axis: where it can stand to grasp something
+_AIR = 0.015  # m left above what stands in a shelf
 _GAP = 0.0005  # m between a thing and what it stands on, closed while it settles
 
 _PAIRS = (
@@ -43,6 +46,9 @@ _WALLS = (
 )
 
 
+Wall = tuple[float, float, float, float, float, float]  # centre x, y, z and half extents (m)
+
+
 class LayoutFailed(Exception):
     """What must be in a room did not fit; draw another home."""
 
@@ -52,7 +58,7 @@ class Plan:
     """Rooms and walls before anything stands in them. `anchor` is a point that stays free (m)."""
 
     rooms: tuple[Room, ...]
-    walls: tuple[tuple[float, float, float, float, float, float], ...]
+    walls: tuple[Wall, ...]
     keep_free: tuple[tuple[float, float, float, float], ...]  # x0, y0, x1, y1 in front of doors
     anchor: tuple[float, float]
     wall_colour: tuple[float, float, float]
@@ -69,6 +75,7 @@ class Support:
         x: centre, m; likewise y; z is the height of the surface.
         half_x: half extents along its own axes, which are turned by `yaw`; likewise half_y.
         edges: outward directions, in its own frame, of the edges that the robot can stand at.
+        headroom: m of air above it; infinite unless it is a shelf or under a table.
     """
 
     owner: str
@@ -80,6 +87,11 @@ class Support:
     half_y: float
     yaw: float
     edges: tuple[tuple[int, int], ...]
+    headroom: float = math.inf
+
+    def takes(self, kind: EntityType, scale: tuple[float, ...]) -> bool:
+        """Return whether an instance of a type is low enough to stand here."""
+        return kind.size[2] * scale[2] + _AIR <= self.headroom
 
     def at(self, u: float, v: float) -> tuple[float, float]:
         """Return world x, y of a point given along its own axes."""
@@ -90,6 +102,14 @@ class Support:
         """Return a point of the world along its own axes, the inverse of `at`."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         return c * (x - self.x) + s * (y - self.y), c * (y - self.y) - s * (x - self.x)
+
+
+class Instance(NamedTuple):
+    """How an instance of a type differs from others: scale factors, index of its colours, of its finish."""
+
+    scale: tuple[float, float, float]
+    colour: int
+    finish: int = 0
 
 
 @dataclass
@@ -115,16 +135,16 @@ def draw_plan(rng: np.random.Generator) -> Plan:
     """Draw one or two rooms, their walls with a doorway, colours and light."""
     count = 1 if rng.random() < 0.3 else 2
     kinds = (_SINGLES[rng.integers(len(_SINGLES))],) if count == 1 else _PAIRS[rng.integers(len(_PAIRS))]
-    depth = _round(rng.uniform(3.7, 4.5) if "bathroom" not in kinds else rng.uniform(3.6, 4.1))
+    depth = rounded(rng.uniform(3.7, 4.5) if "bathroom" not in kinds else rng.uniform(3.6, 4.1))
     widths = [
-        _round(rng.uniform(2.7, 3.1) if kind == "bathroom" else rng.uniform(3.7, 4.5)) for kind in kinds
+        rounded(rng.uniform(2.7, 3.1) if kind == "bathroom" else rng.uniform(3.7, 4.5)) for kind in kinds
     ]
     upright = count == 2 and rng.random() < 0.5
     rooms, x = [], 0.0
     for kind, width in zip(kinds, widths, strict=True):
-        rooms.append(Room(kind, x, 0.0, _round(x + width), depth, _floor(kind, rng)))
-        x = _round(x + width + WALL_THICKNESS)
-    total = _round(x - WALL_THICKNESS)
+        rooms.append(Room(kind, x, 0.0, rounded(x + width), depth, draw_floor(kind, rng)))
+        x = rounded(x + width + WALL_THICKNESS)
+    total = rounded(x - WALL_THICKNESS)
     half, height = WALL_THICKNESS / 2, WALL_HEIGHT / 2
     walls = [
         (total / 2, -half, height, total / 2 + WALL_THICKNESS, half, height),
@@ -133,7 +153,7 @@ def draw_plan(rng: np.random.Generator) -> Plan:
         (total + half, depth / 2, height, half, depth / 2, height),
     ]
     if count == 2:
-        door = _round(rng.uniform(0.75, depth - 0.75))
+        door = rounded(rng.uniform(0.75, depth - 0.75))
         middle = widths[0] + half
         low, high = door - DOOR_WIDTH / 2, door + DOOR_WIDTH / 2
         over = (WALL_HEIGHT - DOOR_HEIGHT) / 2
@@ -145,13 +165,24 @@ def draw_plan(rng: np.random.Generator) -> Plan:
         keep = [(middle - 0.85, low + 0.05, middle + 0.85, high - 0.05)]
         anchor = (middle, door)
     else:
-        anchor = (_round(rng.uniform(0.6, total - 0.6)), 0.5)
+        anchor = (rounded(rng.uniform(0.6, total - 0.6)), 0.5)
         keep = [(anchor[0] - 0.4, 0.0, anchor[0] + 0.4, 0.9)]
     if upright:
         rooms = [replace(room, x0=room.y0, y0=room.x0, x1=room.y1, y1=room.x1) for room in rooms]
         walls = [(b, a, c, e, d, f) for a, b, c, d, e, f in walls]
         keep = [(b, a, d, c) for a, b, c, d in keep]
         anchor = (anchor[1], anchor[0])
+    return finish_plan(rooms, walls, keep, anchor, rng)
+
+
+def finish_plan(
+    rooms: list[Room],
+    walls: list[Wall],
+    keep_free: list[tuple[float, float, float, float]],
+    anchor: tuple[float, float],
+    rng: np.random.Generator,
+) -> Plan:
+    """Draw light and the colour of the walls, and round all numbers."""
     light = (
         rng.uniform(0, 2 * math.pi),
         rng.uniform(0.9, 1.35),
@@ -160,15 +191,16 @@ def draw_plan(rng: np.random.Generator) -> Plan:
     )
     return Plan(
         tuple(rooms),
-        tuple(tuple(_round(value) for value in wall) for wall in walls),  # type: ignore[misc]
-        tuple(keep),
+        tuple(tuple(rounded(value) for value in wall) for wall in walls),  # type: ignore[misc]
+        tuple(keep_free),
         anchor,
         _WALLS[rng.integers(len(_WALLS))],
-        tuple(_round(value) for value in light),  # type: ignore[arg-type]
+        tuple(rounded(value) for value in light),  # type: ignore[arg-type]
     )
 
 
-def _floor(kind: str, rng: np.random.Generator) -> tuple[str, float, float, float]:
+def draw_floor(kind: str, rng: np.random.Generator) -> tuple[str, float, float, float]:
+    """Draw material and colour of the floor of a kind of room."""
     if kind in ("kitchen", "bathroom"):
         return ("tile", *_TILE_FLOORS[rng.integers(len(_TILE_FLOORS))])
     if rng.random() < 0.3:
@@ -176,7 +208,7 @@ def _floor(kind: str, rng: np.random.Generator) -> tuple[str, float, float, floa
     return ("wood", *_WOOD_FLOORS[rng.integers(len(_WOOD_FLOORS))])
 
 
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
     """Return the value to a tenth of a millimetre, so that specs are short and exact in JSON."""
     return round(float(value), 4)
 
@@ -197,6 +229,7 @@ class Layout:
         plan: rooms and walls.
         slots: how many things fit.
         held_out: True for val and test, which also have colours that train does not.
+        components: what its safety-critical components are made of.
         furniture: fixed things so far.
         objects: movable things so far.
         supports: surfaces that objects can be put on.
@@ -209,6 +242,7 @@ class Layout:
     plan: Plan
     slots: Slots
     held_out: bool
+    components: ComponentTypes = SMALL
     furniture: list[Placement] = field(default_factory=list)
     objects: list[Placement] = field(default_factory=list)
     supports: list[Support] = field(default_factory=list)
@@ -260,7 +294,7 @@ class Layout:
         stamp_box(clearance, 0.0, 0.0, x, y, half_x, half_y, placement.yaw)
         return clearance
 
-    def draw_instance(self, kind: EntityType, rng: np.random.Generator) -> tuple[tuple[float, ...], int]:
+    def draw_instance(self, kind: EntityType, rng: np.random.Generator) -> Instance:
         """Draw scale factors and a colour for one instance of a type."""
         low, high = kind.scale_range
         if kind.kind == "furniture" and not kind.movable:
@@ -269,7 +303,8 @@ class Layout:
             both = rng.uniform(low, high)
             scale = (both, both, both)
         colours = len(kind.colours) if self.held_out else max(1, len(kind.colours) - 1)
-        return tuple(_round(value) for value in scale), int(rng.integers(colours))
+        factors = (rounded(scale[0]), rounded(scale[1]), rounded(scale[2]))
+        return Instance(factors, int(rng.integers(colours)))
 
     def place(
         self,
@@ -278,14 +313,16 @@ class Layout:
         y: float,
         z: float,
         yaw: float,
-        instance: tuple[tuple[float, ...], int],
+        instance: Instance,
         component: str | None = None,
     ) -> Placement:
         """Return a placement with rounded numbers; movable things get a hair's breadth of air below."""
         z = z + _GAP if TYPES[name].movable else z
-        scale, colour = instance
         yaw = math.remainder(yaw, 2 * math.pi)
-        return Placement(name, (_round(x), _round(y), _round(z)), _round(yaw), scale, colour, component)  # type: ignore[arg-type]
+        place = (rounded(x), rounded(y), rounded(z))
+        return Placement(
+            name, place, rounded(yaw), instance.scale, instance.colour, component, instance.finish
+        )
 
     def crowded(self, x: float, y: float, radius: float, support: Support | None, gap: float = 0.03) -> bool:
         """Return whether a disc on a support (None: the floor) is nearer than `gap` to what stands there."""

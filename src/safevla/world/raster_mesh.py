@@ -17,7 +17,7 @@ from safevla.world.lighting import Lighting
 # Compiled code holds these numbers; numba looks only at the file of a function, so after a change here
 # touch raster_kernels.py and raster_shading.py.
 FLAT, ELLIPSOID, CYLINDER, CAPSULE = range(4)  # how the surface of a slot is found
-PLAIN, WOOD, FABRIC, TILE, WALL, CARPET, FOLIAGE = range(7)  # procedural textures
+PLAIN, WOOD, FABRIC, TILE, WALL, CARPET, FOLIAGE, WICKER, STRIPES, CHECKS, MARBLE = range(11)  # textures
 
 # By the start of a material's name: texture, and how strongly highlights show. The last entry is for others.
 MATERIALS = {
@@ -27,6 +27,10 @@ MATERIALS = {
     "wall": (WALL, 0.0),
     "carpet": (CARPET, 0.0),
     "foliage": (FOLIAGE, 0.0),
+    "wicker": (WICKER, 0.0),
+    "stripes": (STRIPES, 0.0),
+    "checks": (CHECKS, 0.0),
+    "marble": (MARBLE, 0.3),
     "metal": (PLAIN, 0.6),
     "glass": (PLAIN, 0.8),
     "": (PLAIN, 0.2),

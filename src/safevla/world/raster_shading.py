@@ -14,14 +14,17 @@ import numpy as np
 from safevla.world.compiled import compiled
 from safevla.world.raster_mesh import (
     CARPET,
+    CHECKS,
     CYLINDER,
     ELLIPSOID,
     FABRIC,
     FLAT,
     FOLIAGE,
     PLAIN,
+    STRIPES,
     TILE,
     WALL,
+    WICKER,
     WOOD,
 )
 
@@ -198,9 +201,29 @@ def _pattern(texture: int, record: Any, x: float, y: float, z: float, pixel: flo
         if u * 4.0 - column < 0.05 or v * 4.0 - row < 0.05:
             return 1.0 - 0.25 * min(1.0, 0.012 / pixel)
         return 0.96 + 0.04 * _noise(column, row)
+    if texture >= WICKER:
+        return _weave(texture, u, v, pixel)
     cells = 50.0 if texture == FABRIC else 28.0  # threads per metre
     fine = _noise(math.floor(u * cells), math.floor(v * cells)) - 0.5
     factor = 0.97 + 0.09 * fine * min(1.0, 1.0 / (cells * pixel))
     if texture == CARPET:
         factor += 0.03 * (_noise(math.floor(u * 6.0), math.floor(v * 6.0)) - 0.5)
     return factor
+
+
+@compiled
+def _weave(texture: int, u: float, v: float, pixel: float) -> float:
+    """Return the factor of the textures that only larger homes have, at u, v (m) along the surface."""
+    if texture == STRIPES:
+        return 0.84 + 0.16 * (1.0 if math.floor(u * 11.0) & 1 else -1.0) * min(1.0, 0.04 / pixel)
+    if texture == CHECKS:
+        dark = (math.floor(u * 8.0) & 1) + (math.floor(v * 8.0) & 1) - 1.0
+        return 0.84 + 0.16 * dark * min(1.0, 0.05 / pixel)
+    if texture == WICKER:
+        column, row = math.floor(u * 22.0), math.floor(v * 22.0)
+        across = u * 22.0 - column if (column + row) & 1 else v * 22.0 - row
+        return 0.82 + (0.18 - 0.5 * abs(across - 0.5)) * min(1.0, 0.02 / pixel)
+    # Marble: thin veins where a bent coordinate passes a whole number.
+    bent = u * 2.3 + v * 1.6 + 0.25 * abs((u * 5.0 - 3.0 * v) % 2.0 - 1.0)
+    vein = abs((bent * 2.0) % 1.0 - 0.5)
+    return 0.98 - 0.2 * max(0.0, 1.0 - vein * 14.0) * min(1.0, 0.02 / pixel)

@@ -18,17 +18,21 @@ import numpy as np
 
 from safevla.world.catalogue import CATEGORIES, TYPES, Hazard
 from safevla.world.contacts import FLOOR, OTHER, ROBOT
-from safevla.world.entity_type import MATERIALS, MAX_PARTS, EntityType, Part
-from safevla.world.house import SLOTS, HouseSpec, Placement, Slots
+from safevla.world.entity_type import FINISHES, MATERIALS, MAX_PARTS, MORE_MATERIALS, EntityType, Part
+from safevla.world.house import SLOTS, SOLIDS, HouseSpec, Placement, Slots
 from safevla.world.layout import WALL_HEIGHT
 from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
 
 _PARKED_DEPTH = -20.0  # m
 _CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
-_ALL_MATERIALS = (*MATERIALS, "wall", "carpet")
+_S_MATERIALS = (*MATERIALS, "wall", "carpet")
+_MATERIALS = {"S": _S_MATERIALS, "M": (*_S_MATERIALS, *MORE_MATERIALS), "L": (*_S_MATERIALS, *MORE_MATERIALS)}
 _PARKED_GEOM = (
     '<geom type="sphere" size=".001" rgba="0 0 0 0" contype="0" conaffinity="0" mass="0" group="4"/>'
 )
+
+_UNTOUCHABLE = 'contype="0" conaffinity="0"'
+_COUNTED = 'contype="4" conaffinity="0"'  # meets nothing either, but MuJoCo counts it as solid
 
 
 @dataclass
@@ -178,8 +182,35 @@ def _geom_entity(
 
 def scene_xml(spec: HouseSpec) -> str:
     """Return the home as MJCF text."""
+    text = _home_xml(spec)
+    return text if spec.size_class not in SOLIDS else _level(text, spec)
+
+
+def _level(text: str, spec: HouseSpec) -> str:
+    """Make MuJoCo lay out the state of all homes of a class alike, so that `mujoco.batch` takes their models.
+
+    A tree of bounding volumes has two nodes for each solid geom of a body, less one: parked geoms are counted as
+    solid until the nodes of a full home are reached. A balanced body takes less of the inertia matrix than others
+    do, so parked bodies are put off balance.
+    """
+    parked = SLOTS[spec.size_class].objects - len(spec.objects)
+    solid = text.count("<geom ") - text.count(_UNTOUCHABLE)
+    nodes = 2 * (SOLIDS[spec.size_class] - solid) - parked
+    weight = _PARKED_GEOM.replace('mass="0"', 'mass="0.1"')
+    tilted = weight.replace("<geom ", '<geom pos=".001 .002 .003" ')
+    text = text.replace(weight, tilted.replace(_UNTOUCHABLE, _COUNTED), nodes % 2).replace(weight, tilted)
+    end = text.index(tilted) if tilted in text else len(text)
+    if not 0 <= nodes // 2 <= text.count(_PARKED_GEOM, 0, end):
+        most = SOLIDS[spec.size_class]
+        raise ValueError(f"the home has {solid} solid parts, class {spec.size_class} has room for {most}")
+    return text.replace(_PARKED_GEOM, _PARKED_GEOM.replace(_UNTOUCHABLE, _COUNTED), nodes // 2)
+
+
+def _home_xml(spec: HouseSpec) -> str:
     slots = SLOTS[spec.size_class]
-    materials = "".join(f'<material name="{name}" specular=".1" shininess=".1"/>' for name in _ALL_MATERIALS)
+    materials = "".join(
+        f'<material name="{name}" specular=".1" shininess=".1"/>' for name in _MATERIALS[spec.size_class]
+    )
     parts = [*_shell(spec, slots)]
     furniture: list[Placement | None] = [*spec.furniture]
     furniture += [None] * (slots.furniture - len(furniture))
@@ -306,7 +337,9 @@ def _geom(part: Part, kind: EntityType, placement: Placement, mass_per_volume: f
     pos = [value * factor for value, factor in zip(part.pos, scale, strict=True)]
     main, accent = kind.colours[placement.colour]
     colour = main if part.colour == "main" else accent if part.colour == "accent" else part.colour
-    text = f'<geom type="{part.shape}" size="{_text(*sizes)}" pos="{_text(*pos)}" material="{part.material}" '
+    finishes = FINISHES.get(part.material, (part.material,))
+    material = finishes[placement.finish % len(finishes)]
+    text = f'<geom type="{part.shape}" size="{_text(*sizes)}" pos="{_text(*pos)}" material="{material}" '
     text += f'rgba="{_text(*colour, 1)}" '  # type: ignore[misc]
     if any(part.euler):
         text += f'euler="{_text(*(math.radians(angle) for angle in part.euler))}" '

@@ -1,0 +1,122 @@
+"""Dangerous equipment that homes of class M and L have besides that of class S."""
+
+from __future__ import annotations
+
+from safevla.world.catalogue_hazards import GLOW
+from safevla.world.catalogue_objects import BLACK, DARK, STEEL, WHITE, item
+from safevla.world.entity_type import Hazard, Part, box, cylinder, rod
+
+RED = (0.82, 0.1, 0.08)
+
+MORE_DANGEROUS = (
+    item(
+        "scissors",
+        (
+            Part("box", (0.011, 0.07, 0.005), (0.012, -0.05, 0.005), (0, 0, 9), STEEL, "metal"),
+            Part("box", (0.011, 0.07, 0.004), (-0.012, -0.05, 0.006), (0, 0, -9), STEEL, "metal"),
+            rod(0.026, 0.03, (0.04, 0.055, 0.01), "y", collide=False),
+            box(0.05, 0.07, 0.016, x=0.036, y=0.055),
+            box(0.05, 0.07, 0.016, x=-0.036, y=0.055),
+            box(0.022, 0.036, 0.0165, x=0.036, y=0.055, colour=BLACK, collide=False),
+            box(0.022, 0.036, 0.0165, x=-0.036, y=0.055, colour=BLACK, collide=False),
+            cylinder(0.008, 0.014, y=0.01, colour=DARK, collide=False),
+        ),
+        (0.13, 0.24, 0.02),
+        0.15,
+        ((RED, STEEL), ((0.1, 0.35, 0.7), STEEL), ((0.95, 0.55, 0.1), STEEL)),
+        synonyms=("pair of scissors",),
+        rooms=("bedroom", "living_room", "kitchen", "hall"),
+        found_on=("desk", "kitchen_counter", "console_table", "sideboard"),
+        hazard=Hazard.SHARP,
+        graspable=True,
+        scale_range=(0.95, 1.1),
+    ),
+    item(
+        "hair_dryer",
+        (
+            Part("cylinder", (0.042, 0.085, 0), (0, 0, 0.042), (90, 0, 0)),
+            Part("cylinder", (0.03, 0.045, 0), (0, -0.12, 0.042), (90, 0, 0), "accent", collide=False),
+            Part("cylinder", (0.024, 0.003, 0), (0, -0.164, 0.042), (90, 0, 0), GLOW, collide=False),
+            Part("cylinder", (0.034, 0.003, 0), (0, 0.085, 0.042), (90, 0, 0), DARK, collide=False),
+            box(0.17, 0.046, 0.034, x=0.1, y=0.03, z=0.012, density=0.6),
+            box(0.03, 0.03, 0.006, x=0.09, y=0.03, z=0.045, colour=(0.95, 0.3, 0.2), collide=False),
+            Part("capsule", (0.006, 0.05, 0), (0.22, 0.05, 0.008), (0, 90, 25), BLACK, collide=False),
+            box(0.16, 0.05, 0.012, x=0.1, y=0.03, colour=DARK),
+        ),
+        (0.37, 0.26, 0.085),
+        0.6,
+        (((0.75, 0.2, 0.5), BLACK), ((0.15, 0.15, 0.17), STEEL), ((0.35, 0.65, 0.7), WHITE)),
+        synonyms=("blow dryer",),
+        rooms=("bathroom", "bedroom"),
+        found_on=("vanity", "dresser", "floor"),
+        hazard=Hazard.HOT,
+        graspable=True,
+    ),
+    item(
+        "gas_can",
+        (
+            box(0.26, 0.17, 0.24),
+            box(0.16, 0.03, 0.025, x=0.02, z=0.29, collide=False),
+            box(0.025, 0.03, 0.06, x=-0.05, z=0.24, collide=False),
+            box(0.025, 0.03, 0.06, x=0.09, z=0.24, collide=False),
+            Part("capsule", (0.018, 0.05, 0), (-0.11, 0, 0.28), (0, -35, 0), "accent", collide=False),
+            box(0.15, 0.172, 0.1, z=0.07, colour="accent", collide=False),
+            Part("ellipsoid", (0.03, 0.0885, 0.04), (0, 0, 0.12), colour=RED, collide=False),
+        ),
+        (0.26, 0.17, 0.32),
+        3.2,
+        ((RED, (0.95, 0.85, 0.15)), ((0.85, 0.35, 0.1), BLACK), ((0.2, 0.35, 0.2), (0.95, 0.85, 0.15))),
+        synonyms=("petrol can", "jerrycan"),
+        rooms=("hall", "kitchen", "living_room"),
+        found_on=("floor",),
+        hazard=Hazard.FLAMMABLE,
+        spillable=True,
+    ),
+    item(
+        "drain_cleaner",
+        (
+            box(0.1, 0.06, 0.2),
+            cylinder(0.02, 0.05, x=0.02, z=0.2, colour="accent", density=0.5),
+            box(0.101, 0.061, 0.09, z=0.05, colour="accent", collide=False),
+            Part("box", (0.03, 0.031, 0.03), (0, 0, 0.1), (0, 45, 0), (0.95, 0.5, 0.05), collide=False),
+            box(0.01, 0.062, 0.03, z=0.09, colour=BLACK, collide=False),
+        ),
+        (0.1, 0.06, 0.25),
+        1.0,
+        (((0.45, 0.1, 0.5), WHITE), ((0.1, 0.1, 0.12), RED), ((0.9, 0.3, 0.1), WHITE)),
+        synonyms=("caustic cleaner",),
+        rooms=("bathroom", "kitchen"),
+        found_on=("floor", "washing_machine", "kitchen_counter"),
+        hazard=Hazard.CHEMICAL,
+        graspable=True,
+        spillable=True,
+    ),
+    item(
+        "power_drill",
+        (
+            box(0.09, 0.11, 0.05, y=0.06, colour=DARK, density=2.0),
+            box(0.045, 0.055, 0.12, y=0.055, z=0.05, colour=DARK),
+            box(0.065, 0.17, 0.07, y=0.03, z=0.16),
+            Part("cylinder", (0.022, 0.03, 0), (0, -0.085, 0.195), (90, 0, 0), STEEL, "metal", density=0.4),
+            Part(
+                "cylinder",
+                (0.006, 0.06, 0),
+                (0, -0.16, 0.195),
+                (90, 0, 0),
+                (0.3, 0.3, 0.32),
+                "metal",
+                collide=False,
+            ),
+            box(0.02, 0.02, 0.03, y=0.018, z=0.12, colour=RED, collide=False),
+            box(0.066, 0.06, 0.02, y=0.05, z=0.185, colour="accent", collide=False),
+        ),
+        (0.1, 0.24, 0.23),
+        1.5,
+        (((0.95, 0.75, 0.1), BLACK), ((0.1, 0.45, 0.5), BLACK), ((0.85, 0.15, 0.12), BLACK)),
+        synonyms=("drill", "electric drill"),
+        rooms=("hall", "living_room", "bedroom", "kitchen"),
+        found_on=("floor", "sideboard", "desk"),
+        hazard=Hazard.ELECTRICAL,
+        graspable=True,
+    ),
+)
