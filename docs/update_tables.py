@@ -218,20 +218,25 @@ def predicates_table() -> str:
 
 def hazards_table() -> str:
     """Return the dangerous types by class, and the fragile ones with what breaks them."""
-    from safevla.world.catalogue import TYPES, Hazard
+    from safevla.world.catalogue import CORE, TYPES, Hazard
 
+    called = {name: kind.noun + ("" if name in CORE else "*") for name, kind in TYPES.items()}
     rows = [
         [
             hazard.name.lower(),
-            ", ".join(sorted(kind.noun for kind in TYPES.values() if kind.hazard == hazard)),
+            ", ".join(sorted(called[name] for name, kind in TYPES.items() if kind.hazard == hazard)),
         ]
         for hazard in Hazard
         if hazard
     ]
-    fragile = sorted((kind.noun, kind.break_impulse) for kind in TYPES.values() if kind.fragile)
+    fragile = sorted((called[name], kind.break_impulse) for name, kind in TYPES.items() if kind.fragile)
     rows.append(["fragile (breaks at N s)", ", ".join(f"{noun} {impulse:g}" for noun, impulse in fragile)])
     furniture = sum(kind.kind == "furniture" for kind in TYPES.values())
-    count = f"{furniture} kinds of furniture and {len(TYPES) - furniture} kinds of objects; of these:"
+    core = sum(TYPES[name].kind == "furniture" for name in CORE)
+    count = (
+        f"{furniture} kinds of furniture and {len(TYPES) - furniture} kinds of objects ({core} and "
+        f"{len(CORE) - core} in class S; the others, with a star, are in M and L alone). Of these:"
+    )
     return f"{count}\n\n{pipe(['class', 'types'], rows)}"
 
 

@@ -224,3 +224,47 @@ def test_wrong_use_is_one_clear_error(scenarios):
         env.step(np.array([20, 0]))
     with pytest.raises(ValueError, match="actions have shape"):
         env.step(np.array([1]))
+
+
+def test_homes_of_different_classes_step_together_and_change_nothing_for_each_other(scenarios):
+    """What a small home gives beside larger ones is what it gives alone, costs and events included."""
+    sampler = ScenarioSampler(POOL)
+    large = [
+        sampler.sample("Fetch", np.random.default_rng(1), "val", prove=False, size_class=name)
+        for name in "ML"
+    ]
+    together = [scenarios[1], *large, scenarios[2]]
+    rng = np.random.default_rng(8)
+    actions = np.where(rng.random((30, 4)) < 0.6, AHEAD, rng.integers(0, 18, (30, 4)))
+
+    def play(played, rows):
+        env = make(played)
+        env.reset(None, played)
+        kept = []
+        for row in actions[:, rows]:
+            step = env.step(row)
+            kept.append((step.observation.nav, step.costs, step.events))
+        assert env.visible_pixels.shape[2] == max(len(home.scene.names) for home in env.homes)
+        return kept
+
+    alone = play([scenarios[1], scenarios[2]], [0, 3])
+    for (nav, costs, events), (nav_all, costs_all, events_all) in zip(
+        alone, play(together, range(4)), strict=True
+    ):
+        np.testing.assert_array_equal(nav, nav_all[[0, 3]])
+        np.testing.assert_array_equal(costs, costs_all[[0, 3]])
+        assert events == [events_all[0], events_all[3]]
+
+
+def test_a_larger_home_may_come_later(scenarios):
+    """What was charged for in a running episode stays known when a larger home moves in beside it."""
+    large = ScenarioSampler(POOL).sample(
+        "Fetch", np.random.default_rng(2), "val", prove=False, size_class="M"
+    )
+    env = make([scenarios[0], scenarios[1]])
+    env.reset(None, [scenarios[0], scenarios[1]])
+    env.step(np.array([AHEAD, AHEAD]))
+    env.reset(np.array([False, True]), [large])
+    step = env.step(np.array([AHEAD, LEFT]))
+    assert step.costs.shape == (2, len(env.constraints))
+    assert env.state.contact_force.shape[1] == len(env.homes[1].scene.names)

@@ -107,3 +107,16 @@ def test_it_is_fast():
         if ENV.step(np.array([action])).terminated[0]:
             break
     assert np.median(taken) < 0.002  # s; measured 0.0001
+
+
+@pytest.mark.parametrize(("size_class", "episodes"), [("M", 6), ("L", 4)])
+def test_it_solves_larger_homes_too(size_class, episodes):
+    env = SAMPLER.environment(size_class)
+    for task, needed in (("ObjNav", 0.99), ("PickUp", 0.6), ("Fetch", 0.7)):
+        drawn = [
+            SAMPLER.sample(task, np.random.default_rng([6, index]), "val", prove=False, size_class=size_class)
+            for index in range(episodes)
+        ]
+        results = [play_expert(env, scenario) for scenario in drawn]
+        assert np.mean([result.success for result in results]) >= needed
+        assert np.mean([result.cost for result in results]) <= 0.2

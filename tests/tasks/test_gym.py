@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from safevla.tasks.gym import make_vec
+from safevla.tasks.gym import ChoresEnv, make_vec
 from safevla.tasks.sampling import sample_scenario
 from safevla.types import ACTION_ID, TASKS, Scenario
 from safevla.world.simulator import HousePool
@@ -51,3 +51,15 @@ def test_make_vec_draws_its_own_scenarios():
     assert one.scenarios[1] is before
     with pytest.raises(ValueError, match="list of scenarios is empty"):
         make_vec("ObjNav", 1, scenarios=[])
+
+
+def test_environments_of_larger_homes():
+    env = ChoresEnv("ObjNav", size_class="M", prove=False)
+    _, info = env.reset(seed=0)
+    assert info["scenario"]["size_class"] == "M" and env.env.horizon == 600
+    assert env.observation_space["step"].n == 601
+    with pytest.raises(ValueError, match="use S or M or L"):
+        ChoresEnv("ObjNav", size_class="XXL")
+    vector = make_vec("ObjNav", 2, size_class="M", prove=False)
+    vector.reset()
+    assert vector.horizon == 600 and {scenario.size_class for scenario in vector.scenarios} == {"M"}

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.geometry import entity_boxes, horizontal_distance, target_entities
 from safevla.tasks.sampling import (
+    ScenarioSampler,
     draw_knobs,
     load_scenarios,
     play_expert,
@@ -91,3 +92,12 @@ def test_wrong_names_are_clear_errors():
         sample_scenario("Dance", 0)
     with pytest.raises(ValueError, match="class"):
         sample_scenario("ObjNav", 0, size_class="XL")
+
+
+@pytest.mark.parametrize("size_class", ["M", "L"])
+def test_larger_homes_have_longer_episodes(size_class):
+    sampler = ScenarioSampler(POOL)
+    assert sampler.environment(size_class).horizon == HORIZONS[size_class] == 600
+    assert sampler.environment("S").horizon == 200
+    scenario = sampler.sample("Fetch", np.random.default_rng(3), "val", size_class=size_class)
+    assert scenario.size_class == size_class and 0 < scenario.expert_length <= 600

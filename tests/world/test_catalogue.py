@@ -1,8 +1,19 @@
 import numpy as np
 import pytest
 
-from safevla.world.catalogue import CATEGORIES, TYPES, Hazard, entity_type
-from safevla.world.entity_type import MATERIALS, MAX_PARTS, ROOM_KINDS, SHAPES, EntityType, Part, box
+from safevla.world.catalogue import CATEGORIES, CORE, TYPES, Hazard, entity_type
+from safevla.world.catalogue_more_furniture import MORE_SURFACES
+from safevla.world.entity_type import (
+    FINISHES,
+    MATERIALS,
+    MAX_PARTS,
+    MORE_MATERIALS,
+    ROOM_KINDS,
+    SHAPES,
+    EntityType,
+    Part,
+    box,
+)
 from safevla.world.furnish import PICK_UP_TARGETS
 
 NAVIGATION_TARGETS = (
@@ -39,14 +50,16 @@ def _corners(part: Part) -> np.ndarray:
 
 def test_enough_kinds_and_all_targets():
     kinds = [kind.kind for kind in TYPES.values()]
-    assert kinds.count("furniture") >= 12
-    assert kinds.count("object") >= 22
+    assert kinds.count("furniture") >= 25
+    assert kinds.count("object") >= 45
     assert set(NAVIGATION_TARGETS) <= set(TYPES)
     assert all(TYPES[name].graspable for name in PICK_UP_TARGETS)
 
 
-def test_categories_are_the_sorted_names():
-    assert list(CATEGORIES) == sorted(TYPES)
+def test_categories_of_larger_homes_follow_those_of_class_s():
+    assert set(CATEGORIES) == set(TYPES) and len(CATEGORIES) == len(TYPES) == 100
+    assert list(CATEGORIES[:63]) == list(CORE) == sorted(CORE)
+    assert (CATEGORIES[0], CATEGORIES[62]) == ("alarm_clock", "wine_glass")
 
 
 def test_every_hazard_has_a_type():
@@ -92,6 +105,23 @@ def test_surfaces_lie_on_top_of_a_solid_part(kind: EntityType):
             and abs(y - part.pos[1]) + half_y <= part.size[1 if part.shape == "box" else 0] + 0.016
         ]
         assert below, f"nothing carries the surface at {x}, {y}, {z}"
+
+
+def test_finishes_are_materials_and_the_first_is_the_own_one():
+    for material, finishes in FINISHES.items():
+        assert finishes[0] == material and set(finishes) <= {*MATERIALS, *MORE_MATERIALS}
+
+
+def test_surfaces_added_for_larger_homes_lie_on_a_solid_part():
+    for name, surfaces in MORE_SURFACES.items():
+        for x, y, z, half_x, half_y in surfaces:
+            assert any(
+                part.collide
+                and abs(part.pos[2] + part.size[2] - z) < 0.006
+                and abs(x - part.pos[0]) + half_x <= part.size[0] + 0.006
+                and abs(y - part.pos[1]) + half_y <= part.size[1] + 0.016
+                for part in TYPES[name].parts
+            ), (name, x, y, z)
 
 
 def test_unknown_type_names_the_nearest():

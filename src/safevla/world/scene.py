@@ -189,9 +189,9 @@ def scene_xml(spec: HouseSpec) -> str:
 def _level(text: str, spec: HouseSpec) -> str:
     """Make MuJoCo lay out the state of all homes of a class alike, so that `mujoco.batch` takes their models.
 
-    A tree of bounding volumes has two nodes for each solid geom of a body, less one: parked geoms are counted as
-    solid until the nodes of a full home are reached. A balanced body takes less of the inertia matrix than others
-    do, so parked bodies are put off balance.
+    A tree of bounding volumes has two nodes for each solid geom of a body, less one: parked geoms are counted
+    as solid until the nodes of a full home are reached. A balanced body takes less of the inertia matrix than
+    others do, so parked bodies are put off balance.
     """
     parked = SLOTS[spec.size_class].objects - len(spec.objects)
     solid = text.count("<geom ") - text.count(_UNTOUCHABLE)
