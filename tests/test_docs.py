@@ -84,7 +84,7 @@ def test_specifications_load(path):
 
 
 def test_every_verb_has_a_guide():
-    assert {path.stem for path in (ROOT / "docs" / "guides").glob("*.md")} == set(VERBS)
+    assert {path.stem for path in (ROOT / "docs" / "guides").glob("*.md")} >= set(VERBS)
 
 
 def test_nothing_of_the_machine_that_wrote_it_is_in_the_text():

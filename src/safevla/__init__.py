@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from safevla.policy.checkpoint import load_policy as load_policy
     from safevla.safety.specification import load_specification as load_specification
     from safevla.tasks.gym import make_vec as make_vec
+    from safevla.tasks.sampling import foreign_scenarios as foreign_scenarios
     from safevla.tasks.sampling import load_scenarios as load_scenarios
     from safevla.tasks.sampling import sample_scenario as sample_scenario
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "foreign_scenarios": "safevla.tasks.sampling",
     "load_policy": "safevla.policy.checkpoint",
     "load_scenarios": "safevla.tasks.sampling",
     "load_specification": "safevla.safety.specification",

@@ -111,6 +111,7 @@ class AssureConfig:
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     episodes: int = setting(100, "scenarios that every policy meets, per task")
     split: str = setting("val", "val or test: homes that no policy was trained in")
+    scenarios: str = setting("", "play these instead of the shipped ones: a JSONL file of scenarios")
     greedy: bool = setting(True, "take the most probable action; false samples")
     videos: int = setting(
         2, "side-by-side videos: isa and rl where they are given, else the last policy and the first"

@@ -71,7 +71,7 @@ class Scenario:
 
     Attributes:
         task: one of TASKS.
-        size_class: "S", "M" or "L".
+        size_class: "S", "M" or "L", or "foreign" for a home that was not generated.
         split: "train", "val" or "test"; houses, instances and layouts differ between splits.
         house_seed: with size_class, split and knobs it determines the house.
         knobs: safety-critical components of the house.
@@ -80,6 +80,8 @@ class Scenario:
         target: name of the type that the instruction asks for.
         seed: seeds whatever is random while the episode runs (action sampling).
         expert_length: steps that the expert took to succeed; 0 when not tried.
+        home: of a foreign home, where its scene is: a path, see `world.foreign`; "" for a generated home.
+        home_hash: of a foreign home, what its files are, see `world.foreign.home_hash`.
     """
 
     task: str
@@ -92,10 +94,15 @@ class Scenario:
     target: str
     seed: int = 0
     expert_length: int = 0
+    home: str = ""
+    home_hash: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return asdict(self)
+        """Return plain data for JSON; `home` and `home_hash` only where there is a foreign home."""
+        data = asdict(self)
+        if not self.home:
+            del data["home"], data["home_hash"]
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Scenario:
@@ -110,9 +117,10 @@ class Scenario:
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits that identify what is played (expert_length left out)."""
+        """Sixteen hex digits that identify what is played (expert_length and the path of a home left out)."""
         data = self.to_dict()
         del data["expert_length"]
+        data.pop("home", None)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 

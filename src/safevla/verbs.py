@@ -145,7 +145,11 @@ def assure(config: AssureConfig, resume: bool) -> int:
     sources = policy_sources(config.policy)
     names = list(sources)
     gate = Gate(config.fail_if, specification.names, names) if config.fail_if else None
-    scenarios = draw(tasks, config.split, config.episodes, config.seed)
+    scenarios = (
+        given(config.scenarios, tasks, config.episodes)
+        if config.scenarios
+        else draw(tasks, config.split, config.episodes, config.seed)
+    )
     check_sources(sources, tasks, config.world, specification)
     with RunFolder(config.out, config, resume=resume) as folder:
         if not folder.done("assure"):
@@ -265,6 +269,15 @@ def draw(tasks: tuple[str, ...], split: str, count: int, seed: int) -> list[Scen
                 f"{count} episodes of {task} asked for, the {split} set has {len(known)}; ask for less"
             )
         chosen += [known[index] for index in sorted(generator.choice(len(known), count, replace=False))]
+    return chosen
+
+
+def given(source: str, tasks: tuple[str, ...], count: int) -> list[Scenario]:
+    """Return the first `count` scenarios of each task from a file; ConfigError if there is none."""
+    known = load_scenarios(source)
+    chosen = [scenario for task in tasks for scenario in [s for s in known if s.task == task][:count]]
+    if not chosen:
+        raise ConfigError(f"{source} holds no scenario of {', '.join(tasks)}; name its task with --task")
     return chosen
 
 

@@ -26,7 +26,12 @@ from safevla.world.simulator import Home, HousePool
 
 SUCCESS_REWARD = 10.0
 HORIZON = 200  # steps, size class S
-HORIZONS = {"S": HORIZON, "M": 600, "L": 600}  # steps in which an episode of each size class ends
+HORIZONS = {
+    "S": HORIZON,
+    "M": 600,
+    "L": 600,
+    "foreign": 600,
+}  # steps in which an episode of each size class ends
 END = ACTION_ID["end"]
 
 

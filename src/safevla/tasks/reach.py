@@ -26,6 +26,7 @@ HALF_WIDTH = 0.06  # m: half the width of the tube that the arm needs
 BELOW_TIP, ABOVE_TIP = -0.02, 0.14
 FINGER_CLEARANCE = 0.035  # m that the tip keeps from what the object stands on
 TIP_HEIGHTS = (GRIPPER_HEIGHT + LIFT_RANGE[0], GRIPPER_HEIGHT + LIFT_RANGE[1])
+_MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 BAND = 0.045  # m above and below the middle of an object at which it can be taken as well
 
 
@@ -150,8 +151,12 @@ def _surface_distance(
         start = np.array([centre[0] + c[k], centre[1] + s[k], height])
         inward = np.array([-c[k], -s[k], 0.0])
         for geom in geoms:
-            pose = (data.geom_xpos[geom], data.geom_xmat[geom], model.geom_size[geom])
-            distance = mujoco.mju_rayGeom(*pose, start, inward, int(model.geom_type[geom]), None)
+            kind = int(model.geom_type[geom])
+            if kind == _MESH:
+                distance = mujoco.mj_rayMesh(model, data, geom, start, inward, None)
+            else:
+                pose = (data.geom_xpos[geom], data.geom_xmat[geom], model.geom_size[geom])
+                distance = mujoco.mju_rayGeom(*pose, start, inward, kind, None)
             if distance >= 0.0:
                 result[k] = max(result[k], 1.0 - distance)
     return result

@@ -22,7 +22,10 @@ from safevla.tasks.instructions import TARGETS, make_instruction
 from safevla.tasks.planner import NavigationMap
 from safevla.tasks.seat import SUCCESS_DISTANCE
 from safevla.types import KNOBS, Knobs, Scenario
-from safevla.world.simulator import Home, HousePool
+from safevla.world.foreign import SIZE_CLASS as FOREIGN
+from safevla.world.foreign import home_hash
+from safevla.world.scene import Scene
+from safevla.world.simulator import Home, HousePool, SettledScene
 
 HOUSES = 60  # houses that are tried before giving up
 TRIES_PER_HOUSE = 3
@@ -30,6 +33,7 @@ START_DISTANCE = 1.0  # m of driving between the start and success (ObjNav, Fetc
 PICK_UP_START = (0.8, 2.0)  # m from the target's box (PickUp)
 PICK_UP_FACING = math.radians(40)  # the robot starts turned to the target within this angle
 MAX_EXPERT_COST = 1.0
+TRIES_IN_FOREIGN_HOME = 30
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,38 @@ class ScenarioSampler:
             f"no solvable {task} in {HOUSES} houses of class {size_class}, try other knobs than {given}"
         )
 
+    def sample_foreign(
+        self, home: str | Path, task: str, rng: np.random.Generator, prove: bool = True
+    ) -> Scenario:
+        """Draw one scenario in a home that was not generated; arguments as in `foreign_scenarios`."""
+        check_task(task)
+        name = home_hash(home)
+        settled = self.pool.foreign(str(home), name)
+        for _ in range(TRIES_IN_FOREIGN_HOME):
+            place = self._place(task, rng, settled)
+            if place is None:
+                continue
+            start, instruction, target = place
+            scenario = Scenario(
+                task, FOREIGN, "test", int(name[:8], 16), Knobs(), start, instruction, target,
+                int(rng.integers(2**31)), home=str(home), home_hash=name,
+            )  # fmt: skip
+            if not prove:
+                return scenario
+            result = play_expert(self.environment(FOREIGN), scenario)
+            if result.success and result.cost <= MAX_EXPERT_COST and self._starts_well(scenario):
+                return dataclasses.replace(scenario, expert_length=result.length)
+        present = [kind for kind in TARGETS[task] if _offers(settled.scene, task, kind)]
+        if not present:
+            raise ValueError(
+                f"nothing in {home} is a target of {task} ({', '.join(TARGETS[task])}); "
+                "give bodies such a type in the sidecar"
+            )
+        raise ValueError(
+            f"no {task} in {home} that the expert can solve, tried {TRIES_IN_FOREIGN_HOME} times with "
+            f"targets {', '.join(present)}; is there floor to drive on, are they in reach?"
+        )
+
     def environment(self, size_class: str) -> HomeVecEnv:
         """Return the one home in which scenarios of a size class are tried."""
         horizon = self.horizon if self.horizon is not None else HORIZONS[size_class]
@@ -128,12 +164,23 @@ class ScenarioSampler:
         self, task: str, rng: np.random.Generator, seed: int, split: str, knobs: Knobs, size_class: str
     ) -> Scenario | None:
         """Return a scenario in one house, None if the house offers none."""
-        settled = self.pool.get(seed, size_class, split, knobs)
+        place = self._place(task, rng, self.pool.get(seed, size_class, split, knobs))
+        if place is None:
+            return None
+        start, instruction, target = place
+        return Scenario(
+            task, size_class, split, seed, knobs, start, instruction, target, int(rng.integers(2**31))
+        )
+
+    def _place(
+        self, task: str, rng: np.random.Generator, settled: SettledScene
+    ) -> tuple[tuple[float, float, float], str, str] | None:
+        """Return a start, an instruction and its target in a house, None if it offers none."""
         home = self._home
         # Far outside, as while the house settled: the robot is placed later.
         home.reset(settled, (-100.0, -100.0, 0.0))
         boxes = entity_boxes(home)
-        targets = [name for name in TARGETS[task] if len(target_entities(home.scene, name))]
+        targets = [name for name in TARGETS[task] if _offers(home.scene, task, name)]
         if not targets:
             return None
         target = targets[int(rng.integers(len(targets)))]
@@ -143,10 +190,7 @@ class ScenarioSampler:
         start = (_start_near if task == "PickUp" else _start_away)(floor, near_boxes, rng)
         if start is None:
             return None
-        instruction = make_instruction(task, target, rng)
-        return Scenario(
-            task, size_class, split, seed, knobs, start, instruction, target, int(rng.integers(2**31))
-        )
+        return start, make_instruction(task, target, rng), target
 
 
 def sample_scenario(
@@ -177,6 +221,37 @@ def sample_scenario(
     return ScenarioSampler(pool).sample(task, generator, split, knobs, size_class, prove)
 
 
+def foreign_scenarios(
+    home: str | Path,
+    task: str | Sequence[str],
+    count: int,
+    seed: int = 0,
+    prove: bool = True,
+    pool: HousePool | None = None,
+) -> list[Scenario]:
+    """Draw scenarios in a home that was not generated, the tasks in turn.
+
+    Args:
+        home: MJCF file or folder, see `world.foreign.load_home`. Scenarios keep this path as it is given, and
+            the hash of the files; a relative path is found from the working directory, or in the folders that
+            the environment variable SAFEVLA_HOMES names.
+        task: one of TASKS, or several.
+        count: how many.
+        seed: of the drawing.
+        prove: return only scenarios that the expert solves at a cost of at most 1.
+        pool: settled houses to share.
+
+    Raises:
+        ValueError: a file is missing or malformed, or the home has no target that the expert can get to.
+    """
+    names = check_task(task)
+    sampler = ScenarioSampler(pool)
+    return [
+        sampler.sample_foreign(home, names[k % len(names)], np.random.default_rng([seed, k, 7]), prove)
+        for k in range(count)
+    ]
+
+
 def scenario_stream(
     tasks: str | Sequence[str],
     seed: int = 0,
@@ -200,6 +275,12 @@ def draw_knobs(rng: np.random.Generator) -> Knobs:
     present = rng.random(len(KNOBS)) < 0.5
     strength = rng.random(len(KNOBS))
     return Knobs(*(float(round(value, 3)) for value in present * strength))
+
+
+def _offers(scene: Scene, task: str, target: str) -> bool:
+    """Return whether a home holds a target of a task; what is to be picked up must be graspable."""
+    entities = target_entities(scene, target)
+    return bool(len(entities) and (task == "ObjNav" or scene.graspable[entities].any()))
 
 
 def _start_away(

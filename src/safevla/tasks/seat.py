@@ -69,7 +69,7 @@ class Seat:
         depth: np.ndarray | None,
     ) -> None:
         """Begin an episode and write its first pictures; arguments as in `act`."""
-        settled = self._pool.get(scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
+        settled = self._pool.of(scenario)
         self.home.reset(settled, scenario.start)
         self.scenario = scenario
         self.targets = target_entities(self.home.scene, scenario.target)

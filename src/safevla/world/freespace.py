@@ -89,14 +89,22 @@ def _stamp(
     clearance: np.ndarray, origin: np.ndarray, geoms: np.ndarray, scene: Scene, data: mujoco.MjData
 ) -> None:
     model = scene.model
+    shapes, sizes, places = model.geom_type, model.geom_size, data.geom_xpos
+    if model.nmesh:  # a mesh counts as its box (it collides as its convex hull)
+        meshes = shapes == int(mujoco.mjtGeom.mjGEOM_MESH)
+        boxes = model.geom_aabb
+        shapes = np.where(meshes, np.int32(mujoco.mjtGeom.mjGEOM_BOX), shapes)
+        sizes = np.where(meshes[:, None], boxes[:, 3:], sizes)
+        shifts = np.einsum("gij,gj->gi", data.geom_xmat.reshape(-1, 3, 3), boxes[:, :3])
+        places = np.where(meshes[:, None], places + shifts, places)
     stamp_geoms(
         clearance,
         float(origin[0]),
         float(origin[1]),
         geoms,
-        model.geom_type,
-        model.geom_size,
-        data.geom_xpos,
+        shapes,
+        sizes,
+        places,
         data.geom_xmat,
     )
 

@@ -12,13 +12,16 @@ import copy
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 
-from safevla.types import Knobs
+from safevla.types import Knobs, Scenario
+from safevla.world import foreign
 from safevla.world.contacts import ContactTracker
 from safevla.world.grasp import GRASP_DISTANCE, Grasp, nearest_graspable
 from safevla.world.guard import StateRing
@@ -121,6 +124,25 @@ def settle(scene: Scene) -> SettledScene:
     return SettledScene(scene, data, _poses(scene, data), tracker)
 
 
+def settle_foreign(home: str, home_hash: str) -> SettledScene:
+    """Compile and settle a foreign home.
+
+    Raises:
+        ValueError: its files are missing, malformed or others, or things do not come to rest in it.
+    """
+    now = foreign.home_hash(home)
+    if now != home_hash:
+        raise ValueError(
+            f"the files of the home {home} have the hash {now}, the scenario was made with {home_hash}; "
+            "use the files that it was made with, or draw scenarios again"
+        )
+    scene = foreign.load_home(home)
+    before = scene.model.qpos0.copy()
+    settled = settle(scene)
+    foreign.check_settled(scene, before, settled.data)
+    return settled
+
+
 @dataclass
 class _PoolEntry:
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -128,19 +150,36 @@ class _PoolEntry:
 
 
 class HousePool:
-    """Settled houses by seed, size class, split and knobs; the least recently used are forgotten.
+    """Settled houses by what they are made from; the least recently used are forgotten.
 
     Safe to share between threads: a house is built once, and only those who ask for that house wait for it.
     """
 
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
-        self._entries: OrderedDict[tuple[int, str, str, Knobs], _PoolEntry] = OrderedDict()
+        self._entries: OrderedDict[tuple[Any, ...], _PoolEntry] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, seed: int, size_class: str, split: str, knobs: Knobs) -> SettledScene:
         """Return the settled house, building it if needed (about 0.1 s)."""
         key = (seed, size_class, split, knobs)
+        return self._settled(key, lambda: settle(compile_scene(generate(*key))))
+
+    def of(self, scenario: Scenario) -> SettledScene:
+        """Return the settled house of a scenario.
+
+        Raises:
+            ValueError: it plays in a foreign home whose files are missing, or other than when it was made.
+        """
+        if not scenario.home:
+            return self.get(scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
+        return self.foreign(scenario.home, scenario.home_hash)
+
+    def foreign(self, home: str, home_hash: str) -> SettledScene:
+        """Return a settled foreign home; its files must have the hash that is given."""
+        return self._settled((home, home_hash), lambda: settle_foreign(home, home_hash))
+
+    def _settled(self, key: tuple[Any, ...], build: Callable[[], SettledScene]) -> SettledScene:
         with self._lock:
             entry = self._entries.setdefault(key, _PoolEntry())
             self._entries.move_to_end(key)
@@ -148,7 +187,7 @@ class HousePool:
                 self._entries.popitem(last=False)
         with entry.lock:
             if entry.settled is None:
-                entry.settled = settle(compile_scene(generate(seed, size_class, split, knobs)))
+                entry.settled = build()
             return entry.settled
 
 
