@@ -102,6 +102,17 @@ def test_the_ring_keeps_the_latest_and_forgets_at_reset(settled):
     assert len(ring.latest()[1]) == 0
 
 
+def test_what_is_kept_is_what_mujoco_calls_the_state(settled):
+    home = home_at(settled, 0, 0.4, kinematic=False)
+    play(home, "move_ahead")
+    home.data.qfrc_applied[3], home.data.eq_active[0] = 0.5, 1
+    ring = StateRing(home.model, home.data)
+    ring.keep(0)
+    expected = np.zeros(mujoco.mj_stateSize(home.model, guard.STATE))
+    mujoco.mj_getState(home.model, home.data, expected, guard.STATE)
+    np.testing.assert_array_equal(ring.latest()[0][0], expected)
+
+
 def test_no_more_than_so_many_are_written(settled, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(guard, "MOST_DUMPS", 2)
     home = home_with_folder(settled, tmp_path)

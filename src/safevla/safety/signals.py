@@ -13,17 +13,17 @@ first steps of an episode or in the last one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
+from safevla.safety import signal_kernels
 from safevla.safety.rest import RestStructure, analyse_rest
 from safevla.world import freespace
 from safevla.world.catalogue import CATEGORIES
-from safevla.world.compiled import compiled
 from safevla.world.robot import FOOTPRINT_RADIUS
 
 if TYPE_CHECKING:
@@ -231,16 +231,26 @@ class SignalTracker:
                 stated for 112 x 112.
             home: the home after the step.
         """
-        scene, step = self.scene, self._steps
+        scene, step, entities = self.scene, self._steps, len(self.scene.names)
         pixels = self._pixels(ids)
-        visible = np.any(pixels >= VISIBLE_PIXELS, axis=0)
-        last_seen = np.minimum(step - self._last_visible, NEVER_SEEN)
+        visible, last_seen = np.empty(entities, np.bool_), np.empty(entities, np.int64)
+        contact_before = np.empty(entities)
+        signal_kernels.follow(
+            step,
+            pixels,
+            VISIBLE_PIXELS,
+            NEVER_SEEN,
+            record.contact_force,
+            record.damage_impulse,
+            self._last_visible,
+            self._contact_episode,
+            self._damage_peak,
+            visible,
+            last_seen,
+            contact_before,
+        )
         grasping = self._grasping(record.held, home)
         displacement, tilt = self._moved(record, grasping, home)
-        contact_before = self._contact_episode
-        touched = record.contact_force > 0.0
-        self._contact_episode = np.where(touched, np.maximum(contact_before, record.contact_force), 0.0)
-        self._damage_peak = np.maximum(self._damage_peak, record.damage_impulse)
         reachable, blocked = self._areas(record, home)
         values = {
             "step": step,
@@ -256,7 +266,7 @@ class SignalTracker:
             "moving": record.moving,
             "chain": record.chain,
             "damage_impulse": record.damage_impulse,
-            "damage_impulse_peak": self._damage_peak,
+            "damage_impulse_peak": self._damage_peak.copy(),
             "broken": record.broken,
             "blocked": record.blocked,
             "blocked_by": record.blocked_by,
@@ -279,7 +289,6 @@ class SignalTracker:
             "precarious": self.rest.precarious & ~self._carried_away,
             "charged": np.zeros(len(visible), dtype=bool),
         }
-        self._last_visible[visible] = step
         self._steps += 1
         return SafetyState(
             **{name: np.asarray(value)[None] for name, value in values.items()}, names=(scene.names,)
@@ -304,16 +313,16 @@ class SignalTracker:
 
     def _nearest_target(self, home: Home) -> int:
         """Return the graspable target nearest to the gripper's tip and within 10 cm of it, or -1."""
-        best, best_distance = -1, GRASP_DISTANCE
-        tip = home.gripper_tip
-        for entity in self._graspable_targets:
-            body = self.scene.body[entity]
-            local = home.data.xmat[body].reshape(3, 3).T @ (tip - home.data.xpos[body])
-            beyond = np.abs(local - self.rest.box_centre[entity]) - self.rest.box_half[entity]
-            distance = float(np.linalg.norm(np.maximum(beyond, 0.0)))
-            if distance <= best_distance:
-                best, best_distance = int(entity), distance
-        return best
+        if len(self._graspable_targets) == 0:
+            return -1
+        data, rest = home.data, self.rest
+        boxes = (rest.box_centre, rest.box_half)
+        where = (self.scene.body, data.xpos, data.xmat)
+        return int(
+            signal_kernels.nearest_box(
+                home.gripper_tip, self._graspable_targets, *where, *boxes, GRASP_DISTANCE
+            )
+        )
 
     def _moved(self, record: StepRecord, grasping: np.ndarray, home: Home) -> tuple[np.ndarray, np.ndarray]:
         """Return displacement (m) and tilt (rad) since rest, or since the entity was last exempt."""
@@ -345,7 +354,7 @@ class SignalTracker:
         ignore = np.flatnonzero(self.scene.movable & (away < FOOTPRINT_RADIUS)).tolist()
         if record.held >= 0:
             ignore.append(record.held)
-        grid = freespace.occupancy(self.scene, home.data, ignore=ignore)
+        grid = freespace.occupancy(self.scene, home.data, ignore, near=(x, y, AREA_RADIUS))
         return free_and_blocked(grid, x, y)
 
 
@@ -358,16 +367,8 @@ def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, entities: int) -> np.
         entities: E.
     """
     counts = np.zeros((len(ids), entities), dtype=np.int32)
-    _count_pixels(ids.reshape(len(ids), -1), geom_entity, counts)
+    signal_kernels.count_pixels(ids.reshape(len(ids), -1), geom_entity, counts)
     return counts
-
-
-@compiled
-def _count_pixels(ids: np.ndarray, geom_entity: np.ndarray, counts: np.ndarray) -> None:
-    for camera in range(len(ids)):
-        for geom in ids[camera]:
-            if geom >= 0 and geom_entity[geom] >= 0:
-                counts[camera, geom_entity[geom]] += 1
 
 
 def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, float]:
@@ -382,9 +383,10 @@ def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, f
         x: centre of the base, m.
         y: likewise.
     """
-    span = int(AREA_RADIUS / grid.cell)
+    distance, disc = _disc(grid.cell)
+    span = len(distance) // 2
     i, j = grid.index(x, y)
-    around = np.zeros((2 * span + 1, 2 * span + 1), dtype=np.float32)  # outside the grid nothing is free
+    around = np.zeros(distance.shape, dtype=np.float32)  # outside the grid nothing is free
     nx, ny = grid.clearance.shape
     low_i, low_j, high_i, high_j = (
         max(i - span, 0),
@@ -394,14 +396,16 @@ def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, f
     )
     rows, columns = slice(low_i - i + span, high_i - i + span), slice(low_j - j + span, high_j - j + span)
     around[rows, columns] = grid.clearance[low_i:high_i, low_j:high_j]
-    steps = np.arange(-span, span + 1) * grid.cell
-    distance = np.hypot(steps[:, None], steps[None, :])
-    disc = distance <= AREA_RADIUS
     free = disc & (around >= FOOTPRINT_RADIUS)
-    start = int(np.where(free, distance, np.inf).argmin())
-    reached = 0
-    if free.flat[start] and distance.flat[start] <= STEP_BACK:
-        pieces, _ = ndimage.label(free)
-        reached = int(np.count_nonzero(pieces == pieces.flat[start]))
+    reached = int(signal_kernels.cells_reached(free, distance, STEP_BACK))
     area = grid.cell * grid.cell
     return reached * area, (np.count_nonzero(disc) - reached) * area
+
+
+@functools.cache
+def _disc(cell: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distance (m) of the cells around a robot from its cell, and which are within AREA_RADIUS."""
+    span = int(AREA_RADIUS / cell)
+    steps = np.arange(-span, span + 1) * cell
+    distance = np.hypot(steps[:, None], steps[None, :])
+    return distance, distance <= AREA_RADIUS

@@ -11,8 +11,9 @@ its renderer and its signals, and threads only decide which core does the work.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class HomeVecEnv:
             for _ in range(self.num_envs)
         ]
         self._onsets: OnsetTracker | None = None
-        self._threads = ThreadPoolExecutor(self.num_threads) if self.num_threads > 1 else None
+        self._threads = ThreadPoolExecutor(self.num_threads - 1) if self.num_threads > 1 else None
         self._ended = np.ones(self.num_envs, dtype=bool)
         picture = (self.num_envs, *self.resolution, 3)
         self._nav, self._manip = np.zeros(picture, np.uint8), np.zeros(picture, np.uint8)
@@ -215,7 +216,8 @@ class HomeVecEnv:
         def advance(index: int) -> None:
             self._rows[index] = self._seats[index].act(int(actions[index]), *self._pictures(index))
 
-        self._for_each(advance, acting)
+        # What has just been simulated will likely be again, which takes longest: those homes go first.
+        self._for_each(advance, sorted(acting, key=lambda index: not self._seats[index].simulated))
         self._last_action[acting] = actions[acting]
         self._step[acting] += 1
         costs, events = self._charge(playing)
@@ -286,9 +288,29 @@ class HomeVecEnv:
         return mask
 
     def _for_each(self, work: Callable[[int], None], indices: list[int]) -> None:
-        """Do the work of some homes; an error of any of them is raised here."""
-        if self._threads is None or len(indices) < 2:
-            for index in indices:
-                work(index)
-        else:
-            list(self._threads.map(work, indices))
+        """Do the work of some homes, in this order as threads become free; errors are raised here.
+
+        Each thread, this one included, takes the next home when it is done with one, its own homes first:
+        they are in the cache of its core. Handing homes out as jobs one by one would cost as much as a step.
+        """
+        threads = min(self.num_threads, len(indices))
+        queues = [deque(index for index in indices if index % threads == k) for k in range(threads)]
+
+        def take(number: int) -> None:
+            for k in range(threads):
+                queue = queues[(number + k) % threads]
+                while True:
+                    try:
+                        index = queue.popleft()
+                    except IndexError:
+                        break
+                    work(index)
+
+        helpers = range(1, threads) if self._threads is not None else ()
+        jobs = [self._threads.submit(take, number) for number in helpers] if self._threads else []
+        try:
+            take(0)
+        finally:
+            wait(jobs)
+        for job in jobs:
+            job.result()

@@ -13,7 +13,7 @@ from safevla.tasks.geometry import (
 )
 from safevla.types import Scenario
 from safevla.world.appearance import PLAIN, Appearance
-from safevla.world.render import make_renderer
+from safevla.world.render import make_renderer, render_two
 from safevla.world.simulator import Home, HousePool
 
 ID_RESOLUTION = 112  # pixels: visibility is counted at this size whatever the policy sees
@@ -47,6 +47,7 @@ class Seat:
         self.visible_pixels = np.zeros((2, 0), np.int32)
         self.targets = np.zeros(0, np.int64)
         self.bad = False  # the state went bad in the latest action
+        self.simulated = False  # the latest action was simulated, not swept
         self._pool = pool
         self._renderer = make_renderer(renderer, *resolution)
         same = renderer == "raster" and resolution == (ID_RESOLUTION, ID_RESOLUTION)
@@ -106,7 +107,7 @@ class Seat:
             The row of signals of this step (N = 1); it is good until the next step of this home.
         """
         record = self.home.act(action)
-        self.bad = record.nan
+        self.bad, self.simulated = record.nan, record.substeps > 0
         self._render(nav, manip, ids, depth)
         row = self._tracker.update(record, ids, self.home)
         self.visible_pixels = row.visible_pixels[0]
@@ -135,13 +136,11 @@ class Seat:
         return self._geoms.boxes(self.home.model, self.home.data, len(self.home.scene.names))
 
     def _render(self, nav: np.ndarray, manip: np.ndarray, ids: np.ndarray, depth: np.ndarray | None) -> None:
-        data = self.home.data
-        for view, (camera, rgb) in enumerate(zip(self.home.scene.robot.cameras, (nav, manip), strict=True)):
-            together = ids[view] if self._id_renderer is self._renderer else None
-            depth_view = None if depth is None else depth[view]
-            self._renderer.render(self._mesh, data, camera, rgb=rgb, depth=depth_view, ids=together)
-            if together is None:
-                self._id_renderer.render(self._id_mesh, data, camera, ids=ids[view])
+        data, cameras = self.home.data, self.home.scene.robot.cameras
+        together = ids if self._id_renderer is self._renderer else None
+        render_two(self._renderer, self._mesh, data, cameras, (nav, manip), depth, together)
+        if together is None:
+            render_two(self._id_renderer, self._id_mesh, data, cameras, ids=ids)
 
     def _begin_potential(self) -> None:
         """Plan the way to the nearest target once; the field stays valid while the furniture stays."""

@@ -19,6 +19,12 @@ def compiled(function: Function) -> Function:
     return result
 
 
+def compiled_brief(function: Function) -> Function:
+    """Compile a loop of microseconds; it keeps the lock, which would take longer to get back than it runs."""
+    result: Function = njit(nogil=False, cache=True, fastmath=False)(function)
+    return result
+
+
 def compiled_with(*modules: ModuleType) -> Callable[[Function], Function]:
     """Compile a function that calls compiled functions of other modules.
 

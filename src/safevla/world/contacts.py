@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import mujoco
 import numpy as np
 
-from safevla.world.compiled import compiled
+from safevla.world.compiled import compiled, compiled_brief
 from safevla.world.native import Contacts, contacts_by_bindings
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def read_substep(
     return True
 
 
-@compiled
+@compiled_brief
 def _begin_action(entities: np.ndarray, centre_of_mass: np.ndarray) -> None:
     """Clear what is summed over an action; what is supported is at the top of its next fall."""
     for k in range(len(entities)):
@@ -258,7 +258,7 @@ def _begin_action(entities: np.ndarray, centre_of_mass: np.ndarray) -> None:
             one.highest = centre_of_mass[one.body, 2]
 
 
-@compiled
+@compiled_brief
 def _end_kinematic(entities: np.ndarray, window: np.ndarray) -> None:
     for k in range(len(entities)):
         entities[k].touched = False
@@ -291,7 +291,7 @@ def first_hit(geom_entity: np.ndarray, held: int, entities: np.ndarray, contacts
     return -1
 
 
-@compiled
+@compiled_brief
 def _touching(
     geom_entity: np.ndarray, entity: int, geoms: np.ndarray, distances: np.ndarray, touching: np.ndarray
 ) -> None:

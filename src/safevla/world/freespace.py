@@ -109,13 +109,20 @@ def _stamp(
     )
 
 
-def occupancy(scene: Scene, data: mujoco.MjData, ignore: Iterable[int] = ()) -> Grid:
+def occupancy(
+    scene: Scene,
+    data: mujoco.MjData,
+    ignore: Iterable[int] = (),
+    near: tuple[float, float, float] | None = None,
+) -> Grid:
     """Map what stands between 3 cm and 1.45 m above the floor, movable things where they are now.
 
     Args:
         scene: the home; the map of what cannot move is computed once and kept on it.
         data: with positions of geoms up to date.
         ignore: entities to leave out, such as the one that is held.
+        near: x, y and a distance (m): movable things matter only in the square that reaches so far from
+            there. The rest of the grid may lack them, which saves most of the time.
 
     Returns:
         The grid without inflation: blocked where a cell is touched by an obstacle, or is outside the rooms.
@@ -132,6 +139,11 @@ def occupancy(scene: Scene, data: mujoco.MjData, ignore: Iterable[int] = ()) -> 
     clearance = clearance.copy()
     if ignored:
         movable = movable[~np.isin(scene.geom_entity[movable], ignored)]
+    if near is not None:
+        x, y, distance = near
+        reach = math.sqrt(2.0) * (distance + CELL) + CLEARANCE_CAP + scene.model.geom_rbound[movable]
+        away = np.hypot(data.geom_xpos[movable, 0] - x, data.geom_xpos[movable, 1] - y)
+        movable = movable[away < reach]
     _stamp(clearance, origin, movable, scene, data)
     return Grid(origin, clearance <= CELL / 2, clearance)
 

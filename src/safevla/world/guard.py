@@ -16,9 +16,20 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from safevla.world.compiled import compiled_brief
+
 KEPT = 32  # actions of which the state before is kept
 MOST_DUMPS = 10  # of one process: a home that goes bad again and again must not fill the disk
-STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that the future depends on, but sleep
+# All that the future of a home depends on, but sleep: forces on bodies, mocap and such are not used here.
+STATE = int(
+    mujoco.mjtState.mjSTATE_TIME
+    | mujoco.mjtState.mjSTATE_QPOS
+    | mujoco.mjtState.mjSTATE_QVEL
+    | mujoco.mjtState.mjSTATE_WARMSTART
+    | mujoco.mjtState.mjSTATE_CTRL
+    | mujoco.mjtState.mjSTATE_QFRC_APPLIED
+    | mujoco.mjtState.mjSTATE_EQ_ACTIVE
+)
 _LOG = logging.getLogger(__name__)
 _numbers = itertools.count()
 
@@ -26,6 +37,28 @@ _numbers = itertools.count()
 def default_folder() -> Path:
     """Return the folder for bad states: SAFEVLA_BAD_STATES, else one among the temporary files."""
     return Path(os.environ.get("SAFEVLA_BAD_STATES") or Path(tempfile.gettempdir()) / "safevla-bad-states")
+
+
+@compiled_brief
+def _pack(
+    state: np.ndarray,
+    time: float,
+    qpos: np.ndarray,
+    qvel: np.ndarray,
+    warmstart: np.ndarray,
+    ctrl: np.ndarray,
+    applied: np.ndarray,
+    active: np.ndarray,
+) -> None:
+    """Do what mj_getState does for STATE, without giving up the interpreter lock."""
+    state[0] = time
+    at = 1
+    for part in (qpos, qvel, warmstart, ctrl, applied):
+        for k in range(len(part)):
+            state[at + k] = part[k]
+        at += len(part)
+    for k in range(len(active)):
+        state[at + k] = active[k]
 
 
 class StateRing:
@@ -47,9 +80,18 @@ class StateRing:
         self._count = 0
 
     def keep(self, action: int) -> None:
-        """Keep the state before an action (about 2 us)."""
-        slot = self._count % KEPT
-        mujoco.mj_getState(self._model, self._data, self._states[slot], STATE)
+        """Keep the state before an action."""
+        slot, data = self._count % KEPT, self._data
+        _pack(
+            self._states[slot],
+            data.time,
+            data.qpos,
+            data.qvel,
+            data.qacc_warmstart,
+            data.ctrl,
+            data.qfrc_applied,
+            data.eq_active,
+        )
         self._actions[slot] = action
         self._count += 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 
 import mujoco
@@ -34,6 +36,14 @@ class Lighting:
     def __post_init__(self) -> None:
         if not any(self.direction):
             raise ValueError("the direction of the light has length 0; give a vector toward the light")
+
+    @functools.cached_property
+    def vector(self) -> np.ndarray:
+        """(15,) direction of length 1, strengths, tint, background, and three zeros."""
+        direction = np.asarray(self.direction, np.float64)
+        unit = direction / math.sqrt(float(direction @ direction))
+        strengths = (self.directional, self.head, self.ambient)
+        return np.array([*unit, *strengths, *self.tint, *self.background, 0.0, 0.0, 0.0], np.float64)
 
     @classmethod
     def from_model(cls, model: mujoco.MjModel) -> Lighting:

@@ -8,17 +8,114 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
 from safevla.world import raster_kernels, raster_shading
 from safevla.world.appearance import PLAIN, Appearance, painted
+from safevla.world.compiled import compiled_with
 from safevla.world.lighting import Lighting
 from safevla.world.pictures import check_pictures, check_size
 from safevla.world.raster_mesh import RasterMesh
 
 __all__ = ["Lighting", "Raster", "RasterMesh"]
+
+
+class _Shapes(NamedTuple):
+    """What is drawn, and where it is."""
+
+    slots: np.ndarray
+    faces: np.ndarray
+    vertices: np.ndarray
+    hidden: np.ndarray  # (S,) bool
+    positions: np.ndarray  # (ngeom, 3)
+    rotations: np.ndarray  # (ngeom, 9)
+
+
+class _View(NamedTuple):
+    """From where, and in what light."""
+
+    camera: np.ndarray  # (12,)
+    light: np.ndarray  # (15,)
+    focal: float  # pixels
+
+
+class _Scratch(NamedTuple):
+    """Memory of one raster, as `raster_kernels` describes it."""
+
+    frames: np.ndarray
+    visible: np.ndarray
+    points: np.ndarray
+    rows: np.ndarray
+    polygon: np.ndarray
+    nearness: np.ndarray
+    seen: np.ndarray
+
+
+_NO_LIGHT = np.zeros(15)
+_FORWARD = np.array([0.0, 0.0, 1.0])
+_NO_IDS, _NO_DEPTH = np.zeros((2, 0, 0), np.int32), np.zeros((2, 0, 0), np.float32)
+_NO_COLOUR = np.zeros((0, 0, 3), np.uint8)
+
+
+@compiled_with(raster_kernels, raster_shading)
+def _draw(
+    shapes: _Shapes, view: _View, scratch: _Scratch, ids: np.ndarray, depth: np.ndarray, rgb: np.ndarray
+) -> None:
+    """Draw one picture; empty arrays are not written."""
+    slots, faces, camera, focal = shapes.slots, shapes.faces, view.camera, view.focal
+    frames, visible, nearness, seen = scratch.frames, scratch.visible, scratch.nearness, scratch.seen
+    height, width = nearness.shape
+    count = raster_kernels.place_slots(
+        slots,
+        shapes.hidden,
+        shapes.positions,
+        shapes.rotations,
+        camera,
+        width,
+        height,
+        focal,
+        frames,
+        visible,
+    )
+    raster_kernels.draw_slots(
+        slots,
+        faces,
+        shapes.vertices,
+        frames,
+        visible,
+        count,
+        focal,
+        scratch.points,
+        scratch.rows,
+        scratch.polygon,
+        nearness,
+        seen,
+    )
+    if len(ids) > 0:
+        raster_shading.write_ids(slots, faces, seen, ids)
+    if len(depth) > 0:
+        raster_shading.write_depth(nearness, depth)
+    if len(rgb) > 0:
+        raster_shading.shade(slots, faces, frames, camera, view.light, focal, nearness, seen, rgb)
+
+
+@compiled_with(raster_kernels, raster_shading)
+def _draw_two(
+    shapes: _Shapes,
+    first: _View,
+    second: _View,
+    scratch: _Scratch,
+    ids: np.ndarray,
+    depth: np.ndarray,
+    first_rgb: np.ndarray,
+    second_rgb: np.ndarray,
+) -> None:
+    """Draw two pictures; empty arrays are not written."""
+    _draw(shapes, first, scratch, ids[0], depth[0], first_rgb)
+    _draw(shapes, second, scratch, ids[1], depth[1], second_rgb)
 
 
 class Raster:
@@ -33,12 +130,17 @@ class Raster:
     def __init__(self, height: int, width: int, lighting: Lighting | None = None) -> None:
         check_size(height, width)
         self.height, self.width, self.lighting = int(height), int(width), lighting
-        self._nearness = np.zeros((self.height, self.width), np.float32)
-        self._seen = np.zeros((self.height, self.width), np.int32)
-        self._rows = np.zeros((2, self.height), np.int32)
-        self._polygon = np.zeros((2, 8), np.float64)
-        self._camera = np.zeros(12, np.float64)
-        self._grow(0, 0)
+        self._nothing_hidden = np.zeros(1, np.bool_)
+        self._cameras = np.zeros((2, 12), np.float64)
+        self._scratch = _Scratch(
+            frames=np.zeros((1, 12)),
+            visible=np.zeros(1, np.int32),
+            points=np.zeros((1, 3)),
+            rows=np.zeros((2, self.height), np.int32),
+            polygon=np.zeros((2, 8)),
+            nearness=np.zeros((self.height, self.width), np.float32),
+            seen=np.zeros((self.height, self.width), np.int32),
+        )
 
     def prepare(self, model: mujoco.MjModel, appearance: Appearance = PLAIN) -> RasterMesh:
         """Return what `render` needs of a model; the result may be shared by threads."""
@@ -103,50 +205,97 @@ class Raster:
             lighting: instead of the one given at construction or in the model.
             hidden: (S,) bool, slots of the mesh to leave out.
         """
+        check_pictures(self.height, self.width, rgb, depth, ids)
+        self._grow(len(mesh.slots), len(mesh.vertices))
+        light = None if rgb is None else lighting or self.lighting or mesh.lighting
+        _draw(
+            self._shapes(mesh, data, hidden),
+            self._view(0, position, rotation, fovy, light),
+            self._scratch,
+            _NO_IDS[0] if ids is None else ids,
+            _NO_DEPTH[0] if depth is None else depth,
+            _NO_COLOUR if rgb is None else rgb,
+        )
+
+    def render_two(
+        self,
+        mesh: RasterMesh,
+        data: mujoco.MjData,
+        cameras: tuple[int, int],
+        rgb: tuple[np.ndarray, np.ndarray] | None = None,
+        depth: np.ndarray | None = None,
+        ids: np.ndarray | None = None,
+    ) -> None:
+        """Draw what two cameras of the model see, in one call of compiled code.
+
+        Args:
+            mesh: of the model that `data` belongs to.
+            data: with positions of geoms and cameras up to date.
+            cameras: of the model.
+            rgb: (H, W, 3) uint8 of each.
+            depth: (2, H, W) float32.
+            ids: (2, H, W) int32.
+        """
+        for view in range(2):
+            parts = (None if part is None else part[view] for part in (rgb, depth, ids))
+            check_pictures(self.height, self.width, *parts)
+        self._grow(len(mesh.slots), len(mesh.vertices))
+        light = None if rgb is None else self.lighting or mesh.lighting
+        views = [
+            self._view(k, data.cam_xpos[camera], data.cam_xmat[camera], float(mesh.fovy[camera]), light)
+            for k, camera in enumerate(cameras)
+        ]
+        _draw_two(
+            self._shapes(mesh, data, None),
+            views[0],
+            views[1],
+            self._scratch,
+            _NO_IDS if ids is None else ids,
+            _NO_DEPTH if depth is None else depth,
+            _NO_COLOUR if rgb is None else rgb[0],
+            _NO_COLOUR if rgb is None else rgb[1],
+        )
+
+    def _shapes(self, mesh: RasterMesh, data: mujoco.MjData, hidden: np.ndarray | None) -> _Shapes:
+        left_out = self._nothing_hidden if hidden is None else hidden
+        return _Shapes(mesh.slots, mesh.faces, mesh.vertices, left_out, data.geom_xpos, data.geom_xmat)
+
+    def _view(
+        self,
+        number: int,
+        position: Sequence[float] | np.ndarray,
+        rotation: np.ndarray,
+        fovy: float,
+        lighting: Lighting | None,
+    ) -> _View:
+        """Return a view for the kernel, in the scratch memory of this number."""
         if not 0.0 < fovy < 180.0:
             raise ValueError(f"field of view {fovy} is not possible; give degrees between 0 and 180")
-        check_pictures(self.height, self.width, rgb, depth, ids)
-        camera = self._camera
+        camera = self._cameras[number]
         camera[:9] = np.asarray(rotation, np.float64).reshape(3, 3).T.ravel()
         camera[6:9] *= -1.0
         camera[9:] = position
         focal = 0.5 * self.height / math.tan(math.radians(fovy) / 2.0)
-        self._grow(len(mesh.slots), len(mesh.vertices))
-        if hidden is None:
-            hidden = self._nothing_hidden
-        frames, visible, size = self._frames, self._visible, (self.width, self.height)
-        count = raster_kernels.place_slots(
-            mesh.slots, hidden, data.geom_xpos, data.geom_xmat, camera, *size, focal, frames, visible
-        )
-        scratch = (self._points, self._rows, self._polygon, self._nearness, self._seen)
-        raster_kernels.draw_slots(
-            mesh.slots, mesh.faces, mesh.vertices, frames, visible, count, focal, *scratch
-        )
-        if ids is not None:
-            raster_shading.write_ids(mesh.slots, mesh.faces, self._seen, ids)
-        if depth is not None:
-            raster_shading.write_depth(self._nearness, depth)
-        if rgb is not None:
-            light = _light_vector(lighting or self.lighting or mesh.lighting, camera)
-            raster_shading.shade(
-                mesh.slots, mesh.faces, frames, camera, light, focal, self._nearness, self._seen, rgb
-            )
+        return _View(camera, _NO_LIGHT if lighting is None else _light_vector(lighting, camera), focal)
 
     def _grow(self, slots: int, vertices: int) -> None:
         """Make the scratch memory large enough for a mesh."""
-        if slots >= len(getattr(self, "_visible", ())):
-            self._frames = np.zeros((slots + 1, 12), np.float64)
-            self._visible = np.zeros(slots + 1, np.int32)
-            self._nothing_hidden = np.zeros(slots + 1, np.bool_)
-        if vertices >= len(getattr(self, "_points", ())):
-            self._points = np.zeros((vertices + 1, 3), np.float64)
+        if slots < len(self._nothing_hidden) and vertices < len(self._scratch.points):
+            return
+        self._nothing_hidden = np.zeros(slots + 1, np.bool_)
+        frames, visible, points = (
+            np.zeros((slots + 1, 12)),
+            np.zeros(slots + 1, np.int32),
+            np.zeros((vertices + 1, 3)),
+        )
+        self._scratch = self._scratch._replace(frames=frames, visible=visible, points=points)
 
 
 def _light_vector(lighting: Lighting, camera: np.ndarray) -> np.ndarray:
     """Return the (15,) vector that `raster_shading.shade` reads."""
-    direction = np.asarray(lighting.direction, np.float64)
-    view = camera[:9].reshape(3, 3) @ (direction / math.sqrt(float(direction @ direction)))
-    halfway = view - (0.0, 0.0, 1.0)
+    light = lighting.vector.copy()
+    view = camera[:9].reshape(3, 3) @ light[:3]
+    halfway = view - _FORWARD
     halfway /= math.sqrt(float(halfway @ halfway)) + 1e-12
-    strengths = (lighting.directional, lighting.head, lighting.ambient)
-    return np.array([*view, *strengths, *lighting.tint, *lighting.background, *halfway], np.float64)
+    light[:3], light[12:] = view, halfway
+    return light

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from safevla.world.compiled import compiled
+from safevla.world.compiled import compiled_brief
 from safevla.world.contacts import SUPPORT_SUBSTEPS, ContactTracker
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StepRecord:
     nan: bool = False
 
 
-@compiled
+@compiled_brief
 def _remember(
     body: np.ndarray,
     positions: np.ndarray,
@@ -87,13 +87,13 @@ def _remember(
     return sound
 
 
-@compiled
+@compiled_brief
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
     x, y, z = one[0] - other[0], one[1] - other[1], one[2] - other[2]
     return math.sqrt(x * x + y * y + z * z)
 
 
-@compiled
+@compiled_brief
 def _fill(
     entities: np.ndarray,
     body: np.ndarray,

@@ -60,6 +60,24 @@ def make_renderer(name: str, height: int, width: int, **options: Any) -> Rendere
     return renderer
 
 
+def render_two(
+    renderer: Renderer,
+    mesh: Any,
+    data: mujoco.MjData,
+    cameras: tuple[int, int],
+    rgb: tuple[np.ndarray, np.ndarray] | None = None,
+    depth: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+) -> None:
+    """Draw what two cameras see, in one go if possible: `rgb` an array each, `depth` and `ids` (2, H, W)."""
+    if isinstance(renderer, Raster):
+        renderer.render_two(mesh, data, cameras, rgb, depth, ids)
+        return
+    for view, camera in enumerate(cameras):
+        colour, far, who = (None if part is None else part[view] for part in (rgb, depth, ids))
+        renderer.render(mesh, data, camera, rgb=colour, depth=far, ids=who)
+
+
 def look_at(position: Sequence[float] | np.ndarray, target: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the (3, 3) rotation (columns right, up, backward) of a camera that looks at a point, upright.
 

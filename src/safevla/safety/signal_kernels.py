@@ -1,0 +1,143 @@
+"""The loops of signals.py over pixels, entities and cells of the floor."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from safevla.world.compiled import compiled_brief
+
+
+@compiled_brief
+def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, counts: np.ndarray) -> None:
+    """Add to counts (cameras, E) the pixels of each entity in ids (cameras, pixels): geom id or -1."""
+    for camera in range(len(ids)):
+        row = ids[camera]
+        first, last = 0, -1
+        for k in range(len(row) + 1):  # neighbours mostly show the same
+            geom = row[k] if k < len(row) else -2
+            if geom != last:
+                if last >= 0 and geom_entity[last] >= 0:
+                    counts[camera, geom_entity[last]] += k - first
+                first, last = k, geom
+
+
+@compiled_brief
+def follow(
+    step: int,
+    pixels: np.ndarray,
+    enough: int,
+    never: int,
+    force: np.ndarray,
+    damage: np.ndarray,
+    last_visible: np.ndarray,
+    episode: np.ndarray,
+    peak: np.ndarray,
+    visible: np.ndarray,
+    last_seen: np.ndarray,
+    before: np.ndarray,
+) -> None:
+    """Bring what is remembered of each entity up to date, and write what it was before this step.
+
+    Args:
+        step: index of the step.
+        pixels: (cameras, E) of each entity in the pictures after the step.
+        enough: pixels in one picture that make an entity visible.
+        never: `last_seen` of what has not been visible yet.
+        force: (E,) peak contact force of the step, N.
+        damage: (E,) damage impulse of the step, N s.
+        last_visible: (E,) step in which it was last visible; brought up to date.
+        episode: (E,) peak force of the contact that lasts, N, 0 without contact; brought up to date.
+        peak: (E,) largest damage impulse so far, N s; brought up to date.
+        visible: (E,) written: visible after the step.
+        last_seen: (E,) written: steps since it was last visible before the step.
+        before: (E,) written: `episode` before the step.
+    """
+    for k in range(len(force)):
+        seen = False
+        for camera in range(len(pixels)):
+            seen = seen or pixels[camera, k] >= enough
+        visible[k] = seen
+        last_seen[k] = min(step - last_visible[k], never)
+        if seen:
+            last_visible[k] = step
+        before[k] = episode[k]
+        episode[k] = max(episode[k], force[k]) if force[k] > 0.0 else 0.0
+        peak[k] = max(peak[k], damage[k])
+
+
+@compiled_brief
+def nearest_box(
+    point: np.ndarray,
+    entities: np.ndarray,
+    body: np.ndarray,
+    positions: np.ndarray,
+    rotations: np.ndarray,
+    centre: np.ndarray,
+    half: np.ndarray,
+    within: float,
+) -> int:
+    """Return the entity whose box is nearest to a point (3,), -1 if none is within so many metres.
+
+    Args:
+        point: in the world, m.
+        entities: the candidates.
+        body: (E,) body of each entity.
+        positions: (nbody, 3) of bodies.
+        rotations: (nbody, 9) of bodies.
+        centre: (E, 3) of the boxes, in the frame of the body.
+        half: (E, 3) half of their sides.
+        within: m.
+    """
+    best, best_distance = -1, within
+    for entity in entities:
+        place, turn = positions[body[entity]], rotations[body[entity]]
+        total = 0.0
+        for axis in range(3):
+            local = 0.0
+            for k in range(3):
+                local += turn[3 * k + axis] * (point[k] - place[k])
+            beyond = max(0.0, abs(local - centre[entity, axis]) - half[entity, axis])
+            total += beyond * beyond
+        distance = math.sqrt(total)
+        if distance <= best_distance:
+            best, best_distance = entity, distance
+    return best
+
+
+@compiled_brief
+def cells_reached(free: np.ndarray, distance: np.ndarray, step_back: float) -> int:
+    """Count the cells that steps to four neighbours reach from the free cell nearest to the middle.
+
+    Args:
+        free: (S, S) bool.
+        distance: (S, S) m from the middle.
+        step_back: no cell is reached when the nearest is farther than this, m.
+    """
+    side = len(free)
+    start, nearest = -1, step_back
+    for cell in range(side * side):
+        if free[cell // side, cell % side] and (
+            distance[cell // side, cell % side] < nearest
+            or (start < 0 and distance[cell // side, cell % side] <= nearest)
+        ):
+            start, nearest = cell, distance[cell // side, cell % side]
+    if start < 0:
+        return 0
+    reached = np.zeros((side, side), np.bool_)
+    reached[start // side, start % side] = True
+    stack = np.empty(side * side, np.int32)
+    stack[0], size, count = start, 1, 0
+    while size > 0:
+        size -= 1
+        count += 1
+        a, b = stack[size] // side, stack[size] % side
+        for k in range(4):
+            c = a + (k == 0) - (k == 1)
+            d = b + (k == 2) - (k == 3)
+            if 0 <= c < side and 0 <= d < side and free[c, d] and not reached[c, d]:
+                reached[c, d] = True
+                stack[size] = c * side + d
+                size += 1
+    return count
