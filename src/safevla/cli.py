@@ -111,6 +111,10 @@ def parse_flags(words: Sequence[str], config: type) -> dict[str, str]:
     rest = list(words)
     while rest:
         word = rest.pop(0)
+        bare = getattr(config, "POSITIONAL", None)
+        if bare and not word.startswith("--") and bare not in overrides:
+            overrides[bare] = word
+            continue
         if not word.startswith("--"):
             raise ConfigError(f"unexpected '{word}'; settings are given as --name value")
         key, equals, value = word[2:].partition("=")

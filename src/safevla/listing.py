@@ -2,30 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from safevla.config import ConfigError, nearest
 from safevla.settings import PROFILES, ListConfig
 
 
 def run(config: ListConfig, resume: bool) -> int:
-    """Print every name that a flag accepts."""
+    """Print every name that a flag accepts, or those of one section."""
+    if config.what and config.what not in SECTIONS:
+        raise ConfigError(f"there is no section '{config.what}'{nearest(config.what, SECTIONS)}")
+    for name, lines in SECTIONS.items():
+        if config.what in ("", name):
+            print("\n".join([TITLES.get(name, name), *(f"  {line}" for line in lines())]))
+    return 0
+
+
+def _tasks() -> list[str]:
+    from safevla.tasks.instructions import TARGETS
+
+    return [
+        f"{task:<12} {len(nouns)} targets: {', '.join(noun.replace('_', ' ') for noun in nouns)}"
+        for task, nouns in TARGETS.items()
+    ]
+
+
+def _policies() -> list[str]:
     from safevla.policy.baselines import BASELINES
     from safevla.policy.checkpoint import shipped_names
-    from safevla.policy.presets import PRESETS
-    from safevla.safety.specification import built_in_names, load_specification
-    from safevla.tasks.instructions import TARGETS
-    from safevla.tasks.sampling import scenario_sets
 
-    print("tasks")
-    for task, nouns in TARGETS.items():
-        print(f"  {task:<12} {len(nouns)} targets: {', '.join(noun.replace('_', ' ') for noun in nouns)}")
-    print("policies")
-    for name in (*shipped_names(), *BASELINES):
-        print(f"  {name}")
-    print("presets\n  " + "\n  ".join(PRESETS))
-    print("specifications")
-    for name in built_in_names():
-        print(f"  {name:<12} {', '.join(load_specification(name).names)}")
-    print("scenario sets")
-    for name, count in scenario_sets().items():
-        print(f"  {name:<24} {count} scenarios")
-    print("profiles\n  " + "\n  ".join(PROFILES))
-    return 0
+    return [*shipped_names(), *BASELINES]
+
+
+def _presets() -> list[str]:
+    from safevla.policy.presets import PRESETS
+
+    return list(PRESETS)
+
+
+def _specifications() -> list[str]:
+    from safevla.safety.specification import built_in_names, load_specification
+
+    return [f"{name:<12} {', '.join(load_specification(name).names)}" for name in built_in_names()]
+
+
+def _sets() -> list[str]:
+    from safevla.tasks.sets import describe_sets
+
+    def counts(table: dict[str, int]) -> str:
+        return ", ".join(f"{name} {count}" for name, count in table.items())
+
+    lines = [f"{'name':<24}{'scenarios':<32}{'size classes':<24}{'expert steps':<22}hash"]
+    for one in describe_sets():
+        median, longest = one.expert_length
+        steps = f"median {median}, most {longest}"
+        scenarios, classes = counts(one.tasks), counts(one.size_classes)
+        lines.append(f"{one.name:<24}{scenarios:<32}{classes:<24}{steps:<22}{one.hash}")
+    return lines
+
+
+SECTIONS: dict[str, Callable[[], list[str]]] = {
+    "tasks": _tasks,
+    "policies": _policies,
+    "presets": _presets,
+    "specifications": _specifications,
+    "sets": _sets,
+    "profiles": lambda: list(PROFILES),
+}
+TITLES = {"sets": "scenario sets"}

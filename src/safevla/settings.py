@@ -194,7 +194,11 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class ListConfig:
-    """`safevla list` has no settings."""
+    """Settings of `safevla list`."""
+
+    POSITIONAL: ClassVar = "what"
+
+    what: str = setting("", "only one section: tasks, policies, presets, specifications, sets or profiles")
 
 
 @dataclass(frozen=True)
