@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from safevla.constrain.multiplier import Multipliers
+from safevla.constrain.multiplier import Multipliers, project_to_sum
 from safevla.constrain.settings import MultiplierConfig
 
 NAMES = ("corner", "blind_spot")
@@ -45,6 +48,25 @@ def test_ascent_step_by_hand_and_fixed_stays():
     fixed = Multipliers(MultiplierConfig(kind="fixed", initial=2.0), NAMES)
     fixed.update(np.array([12.0, 4.0]), 4, np.array([2.0, 2.0]))
     assert fixed.values.tolist() == [2.0, 2.0]
+
+
+@given(arrays(np.float64, 5, elements=st.floats(0, 20)), st.floats(0.01, 30))
+def test_projection_is_the_nearest_point_of_that_sum(values, total):
+    projected = project_to_sum(values, total)
+    assert projected.sum() == pytest.approx(total) and (projected >= 0).all()
+    others = np.random.default_rng(0).dirichlet(np.full(5, 0.3), 200) * total
+    assert np.linalg.norm(values - projected) <= np.linalg.norm(values - others, axis=1).min() + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["ascent", "pid"])
+def test_the_sum_is_bounded_and_goes_to_what_is_violated(kind):
+    config = MultiplierConfig(kind=kind, initial=1.0, learning_rate=0.3, total_maximum=1.5)
+    multipliers = Multipliers(config, NAMES)
+    assert multipliers.values.tolist() == [0.75, 0.75]
+    for _ in range(20):
+        multipliers.update(np.array([5.0, 0.5]), 1, np.ones(2))
+        assert multipliers.values.sum() <= 1.5 + 1e-12
+    assert multipliers.values == pytest.approx([1.5, 0.0])
 
 
 def test_a_budget_of_zero_is_finite():

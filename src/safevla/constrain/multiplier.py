@@ -15,13 +15,26 @@ ERROR_RANGE = (-1.0, 3.0)  # relative excess: -1 is a cost of zero, beyond 3 a r
 SMALLEST_BUDGET = 1e-3  # divisor of a budget of zero, cost an episode
 
 
+def project_to_sum(values: np.ndarray, total: float) -> np.ndarray:
+    """Return the point nearest to `values` (K,) with no negative entry and the sum `total`.
+
+    Duchi et al. 2008, "Efficient projections onto the l1-ball for learning in high dimensions", figure 1.
+    Where the sum of the multipliers is bounded by L, the best that they can do is to put L on the constraint
+    that is violated most: learning then ascends J - L max_k (J_ck - b_k)+, an exact penalty.
+    """
+    largest_first = np.sort(values)[::-1]
+    excess = (np.cumsum(largest_first) - total) / np.arange(1, len(values) + 1)
+    kept = np.flatnonzero(largest_first > excess)[-1]
+    return np.asarray(np.maximum(values - excess[kept], 0.0))
+
+
 class Multipliers:
     """The multipliers lambda (K,) of a set of constraints.
 
     e_k = clip((J_k - b_k) / max(b_k, 0.001), -1, 3) is the relative excess of the mean episode cost J_k.
     "ascent": lambda_k <- clip(lambda_k + learning_rate e_k, 0, maximum), projected dual ascent.
     "pid": lambda_k <- clip(P + I + D, 0, maximum), after Stooke et al. 2020, arXiv 2007.03964, with the
-    integral bounded to 0..integral_maximum. "fixed": never changes.
+    integral bounded to 0..integral_maximum. "fixed": never changes. `total_maximum` bounds their sum.
 
     Attributes:
         constraints: K names.
@@ -33,7 +46,7 @@ class Multipliers:
         self.config = config
         self.constraints = constraints
         count = len(constraints)
-        self.values = np.full(count, float(config.initial))
+        self.values = self._bounded(np.full(count, float(config.initial)))
         self.errors = np.zeros(count)
         # PID starts where its integral alone gives the initial value, so that nothing jumps at the start.
         self._integral = np.full(count, min(float(config.initial), config.integral_maximum))
@@ -84,7 +97,9 @@ class Multipliers:
         return total
 
     def _bounded(self, values: np.ndarray) -> np.ndarray:
-        return np.asarray(np.clip(values, 0.0, self.config.maximum))
+        bounded = np.asarray(np.clip(values, 0.0, self.config.maximum))
+        total = self.config.total_maximum
+        return bounded if total is None or bounded.sum() <= total else project_to_sum(bounded, total)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain data from which `load_state_dict` goes on exactly."""

@@ -22,6 +22,8 @@ class MultiplierConfig:
         smoothing: share of the old value in the smoothed signals of PID.
         maximum: bound of a multiplier.
         integral_maximum: bound of the integral term.
+        total_maximum: bound of the sum of all multipliers, so that the reward keeps a weight of at least
+            1 / (1 + total_maximum); None: only each by itself is bounded.
     """
 
     kind: str = "ascent"
@@ -33,6 +35,7 @@ class MultiplierConfig:
     smoothing: float = 0.5
     maximum: float = 50.0
     integral_maximum: float = 20.0
+    total_maximum: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in MULTIPLIER_KINDS:
@@ -41,6 +44,8 @@ class MultiplierConfig:
             )
         if not 0.0 <= self.initial <= self.maximum:
             raise ValueError(f"multiplier initial is {self.initial}, expected 0 to {self.maximum}")
+        if self.total_maximum is not None and not self.total_maximum > 0.0:
+            raise ValueError(f"multiplier total_maximum is {self.total_maximum}, expected more than 0")
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError(f"multiplier smoothing is {self.smoothing}, expected 0 to below 1")
 

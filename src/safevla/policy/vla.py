@@ -3,8 +3,9 @@
 A frozen `PerceptionEncoder` turns each picture, given the sentence, into maps (where is what is asked for,
 depth, floor, what is fragile, dangerous, movable, the gripper). Maps, sentence, holding, last action and step
 make one token per step; a causal decoder over the whole episode gives the action. The critics (return and K
-costs) are a second, smaller trunk on the same maps. Maps are computed once, when a step is taken, and stored
-for learning.
+costs) are a second, smaller trunk on the same maps; they also read what the actor's trunk made of the step,
+without changing it, because that is what imitation has trained. Maps are computed once, when a step is taken,
+and stored for learning.
 """
 
 from __future__ import annotations
@@ -159,6 +160,7 @@ class VisionLanguageActionPolicy(nn.Module):
             self.actor = Trunk(config.actor, config.patches, config.max_steps)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
             self.critic = Trunk(config.critic, config.patches, config.max_steps)
+            self.value_hidden = nn.Linear(config.critic.width + config.actor.width, config.critic.width)
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
@@ -178,6 +180,7 @@ class VisionLanguageActionPolicy(nn.Module):
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what the critics learn."""
         yield from self.critic.parameters()
+        yield from self.value_hidden.parameters()
         yield from self.value_head.parameters()
 
     def set_encoder(self, encoder: PerceptionEncoder) -> None:
@@ -250,8 +253,9 @@ class VisionLanguageActionPolicy(nn.Module):
         holding = torch.from_numpy(np.asarray(observation.holding, np.int64))
         last = torch.from_numpy(np.asarray(observation.last_action, np.int64))
         rest = (features, holding, last, text, self._age)
-        logits = self.action_head(self.actor.decoder.step(self.actor.tokens(*rest), self._age))
-        values = self.value_head(self.critic.decoder.step(self.critic.tokens(*rest), self._age))
+        acting = self.actor.decoder.step(self.actor.tokens(*rest), self._age)
+        logits = self.action_head(acting)
+        values = self._values(self.critic.decoder.step(self.critic.tokens(*rest), self._age), acting)
         self._age += 1
         actions = choose(torch.softmax(logits.double(), -1).numpy(), uniforms)
         log_prob = torch.log_softmax(logits, -1).numpy()[np.arange(count), actions]
@@ -262,8 +266,15 @@ class VisionLanguageActionPolicy(nn.Module):
         return cast(Tensor, self.action_head(self.actor(batch)))
 
     def state_values(self, batch: SequenceBatch) -> Tensor:
-        """Return (B, T, 1 + K) values of whole episodes."""
-        return cast(Tensor, self.value_head(self.critic(batch)))
+        """Return (B, T, 1 + K) values of whole episodes; no gradient reaches the actor."""
+        with torch.no_grad():
+            acting = self.actor(batch)
+        return self._values(self.critic(batch), acting)
+
+    def _values(self, judging: Tensor, acting: Tensor) -> Tensor:
+        """Return (..., 1 + K) values from the outputs of the critics' and of the actor's decoder."""
+        joined = torch.cat([judging, acting], dim=-1)
+        return cast(Tensor, self.value_head(functional.relu(self.value_hidden(joined))))
 
     def evaluate_sequences(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """Return logits (B, T, 20) and values (B, T, 1 + K) of whole episodes."""
