@@ -71,7 +71,8 @@ class Film:
 class Recorder:
     """An observer for `rollout.play` that keeps a film of each episode.
 
-    Homes that have a MuJoCo model are drawn again at `size`; of others the observation is enlarged.
+    Homes that have a MuJoCo model are drawn again at `size`, with soft shadows and smooth edges; of others
+    the observation is enlarged.
 
     Args:
         scenarios: what is being played, in the same order.
@@ -111,17 +112,16 @@ class Recorder:
         return np.stack([np.asarray(Image.fromarray(p).resize(shape, Image.Resampling.BOX)) for p in drawn])
 
     def _draw(self, home: Any, number: int, index: int) -> list[np.ndarray]:
-        """Render both cameras of a simulated home, larger than they are shown."""
-        from safevla.world.raster import Raster
+        """Render both cameras of a simulated home."""
+        from safevla.world.raster_fine import FineRaster
 
-        side = self.size * _OVERSAMPLING
         if self._raster is None:
-            self._raster = Raster(side, side)
+            self._raster = FineRaster(self.size, self.size, supersampling=_OVERSAMPLING)
         if number not in self._meshes or self._meshes[number][0] != index:
             self._meshes[number] = (index, self._raster.prepare(home.model))
         pictures = []
         for camera in CAMERAS:
-            picture = np.zeros((side, side, 3), np.uint8)
+            picture = np.zeros((self.size, self.size, 3), np.uint8)
             camera_id = home.model.camera(camera).id
             self._raster.render(self._meshes[number][1], home.data, camera_id, rgb=picture)
             pictures.append(picture)

@@ -13,7 +13,9 @@ import numpy as np
 from safevla.config import nearest
 from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.lighting import Lighting
+from safevla.world.pictures import look_at
 from safevla.world.raster import Raster, RasterMesh
+from safevla.world.raster_fine import FineRaster
 from safevla.world.renderers import RENDERERS
 
 if TYPE_CHECKING:
@@ -78,22 +80,6 @@ def render_two(
         renderer.render(mesh, data, camera, rgb=colour, depth=far, ids=who)
 
 
-def look_at(position: Sequence[float] | np.ndarray, target: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return the (3, 3) rotation (columns right, up, backward) of a camera that looks at a point, upright.
-
-    A camera that looks straight down or up has +y at the top of its picture.
-    """
-    backward = np.asarray(position, np.float64) - np.asarray(target, np.float64)
-    length = np.linalg.norm(backward)
-    if length == 0.0:
-        raise ValueError("the camera is at the point that it should look at; move one of them")
-    backward = backward / length
-    up = np.array([0.0, 0.0, 1.0]) if abs(backward[2]) < 0.999 else np.array([0.0, 1.0, 0.0])
-    right = np.cross(up, backward)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(backward, right), backward], axis=1)
-
-
 def render_free(
     mesh: RasterMesh,
     data: mujoco.MjData,
@@ -105,6 +91,7 @@ def render_free(
     *,
     hide_ceiling: bool = False,
     lighting: Lighting | None = None,
+    fine: bool = False,
 ) -> np.ndarray:
     """Draw what a camera at `position` (m) that looks at `target` (m) sees.
 
@@ -118,6 +105,7 @@ def render_free(
         width: picture width, pixels.
         hide_ceiling: leave out geoms whose name starts with "ceiling".
         lighting: default, that of the model.
+        fine: with soft shadows and smooth edges, see `raster_fine`.
 
     Returns:
         (height, width, 3) uint8.
@@ -125,9 +113,8 @@ def render_free(
     rgb = np.zeros((height, width, 3), np.uint8)
     hidden = mesh.ceiling if hide_ceiling else None
     rotation = look_at(position, target)
-    Raster(height, width).render_pose(
-        mesh, data, position, rotation, fovy, rgb=rgb, lighting=lighting, hidden=hidden
-    )
+    raster = FineRaster(height, width) if fine else Raster(height, width)
+    raster.render_pose(mesh, data, position, rotation, fovy, rgb=rgb, lighting=lighting, hidden=hidden)
     return rgb
 
 
@@ -139,6 +126,7 @@ def render_top(
     *,
     mesh: RasterMesh | None = None,
     fovy: float = 40.0,
+    fine: bool = False,
 ) -> np.ndarray:
     """Draw a home from above with its ceiling taken off, all of it in the picture; x to the right, y up.
 
@@ -149,6 +137,7 @@ def render_top(
         width: picture width, pixels.
         mesh: of the scene's model, if it is at hand.
         fovy: vertical field of view, degrees; the smaller, the more the view is like a plan.
+        fine: with soft shadows and smooth edges, see `raster_fine`.
 
     Returns:
         (height, width, 3) uint8.
@@ -160,4 +149,5 @@ def render_top(
     centre = (0.5 * (x0 + x1), 0.5 * (y0 + y1))
     if mesh is None:
         mesh = RasterMesh.from_model(scene.model)
-    return render_free(mesh, data, (*centre, above), (*centre, 0.0), fovy, height, width, hide_ceiling=True)
+    position, target = (*centre, above), (*centre, 0.0)
+    return render_free(mesh, data, position, target, fovy, height, width, hide_ceiling=True, fine=fine)
