@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from safevla.config import ConfigError
-from safevla.types import ACTION_ID
+from safevla.types import ACTION_ID, Knobs
 from safevla.world.catalogue import CATEGORIES, Hazard
 from safevla.world.contacts import FLOOR, ROBOT
 from safevla.world.foreign import describe, home_hash, load_home, scene_file
 from safevla.world.foreign_files import FOLDERS_VARIABLE
 from safevla.world.freespace import inflate, occupancy
-from safevla.world.house import generate
+from safevla.world.house import SLOTS, generate
 from safevla.world.raster import Raster
-from safevla.world.scene import compile_scene
-from safevla.world.simulator import Home, HousePool, settle_foreign
+from safevla.world.robot import actuator_xml, equality_xml, robot_xml
+from safevla.world.scene import compile_scene, scene_xml
+from safevla.world.simulator import Home, HousePool, settle, settle_foreign
 
 HOMES = Path(__file__).parents[1] / "homes"
 FLAT, STUDIO = HOMES / "flat", HOMES / "studio.xml"
@@ -317,3 +318,68 @@ def test_every_bad_file_is_one_line_that_says_what_to_do(tmp_path, files, messag
 def test_a_missing_scene_is_one_line():
     with pytest.raises(ConfigError, match=r"there is no scene nowhere.xml; give the path"):
         load_home("nowhere.xml")
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_a_generated_home_as_a_foreign_one_is_the_same_home(tmp_path, seed):
+    """The oracle is our own generator: its MJCF without the robot, loaded as if it came from elsewhere."""
+    spec = generate(seed, knobs=Knobs(1.0, 1.0, 1.0, 1.0, 1.0))
+    own = settle(compile_scene(spec))
+    text = scene_xml(spec)
+    for part in (robot_xml(), actuator_xml(), equality_xml()):
+        assert part in text
+        text = text.replace(part, "")
+    (tmp_path / "scene.xml").write_text(text)
+    things = "".join(f'[things.object_{k}]\ntype = "{item.type}"\n' for k, item in enumerate(spec.objects))
+    parked = [f"object_{k}" for k in range(len(spec.objects), SLOTS["S"].objects)]
+    (tmp_path / "scene.toml").write_text(f"remove = {parked}\nbounds = {list(own.scene.bounds)}\n{things}")
+    settled = settle_foreign(str(tmp_path), home_hash(tmp_path))
+    foreign = settled.scene
+    for k in range(len(spec.objects)):
+        ours, theirs = SLOTS["S"].walls + SLOTS["S"].furniture + k, entity(foreign, f"object_{k}")
+        for name in ("category", "hazard", "break_impulse", "fragile", "graspable", "spillable", "movable"):
+            assert getattr(foreign, name)[theirs] == getattr(own.scene, name)[ours]
+        np.testing.assert_allclose(settled.rest_pose[theirs], own.rest_pose[ours], atol=1e-3)
+    grids = occupancy(own.scene, own.data), occupancy(foreign, settled.data)
+    np.testing.assert_array_equal(grids[0].blocked, grids[1].blocked)
+    np.testing.assert_allclose(grids[0].clearance, grids[1].clearance, atol=1e-3)
+
+
+@pytest.mark.parametrize("path", [FLAT, STUDIO], ids=["flat", "studio"])
+def test_nothing_explodes_in_many_random_actions(settled, path):
+    home, rng = Home(), np.random.default_rng(2)
+    grid = inflate(occupancy(settled[path].scene, settled[path].data), 0.27)
+    free = np.argwhere(~grid.blocked)
+    for _ in range(6):
+        x, y = grid.centre(*free[rng.integers(len(free))])
+        home.reset(settled[path], (x, y, rng.uniform(-math.pi, math.pi)))
+        for action in rng.integers(0, 18, 50):
+            record = home.act(int(action))
+            assert not record.nan
+            assert np.abs(home.entity_position).max() < 10.0
+
+
+def test_an_object_of_several_bodies_is_one(tmp_path):
+    """A laptop whose lid hangs on a hinge: one body with both masses, as MuJoCo adds them up."""
+    text = """<mujoco><worldbody><geom type="plane" size="2 2 .1"/>
+    <body name="laptop" pos="0 0 .02" euler="0 0 40">
+      <freejoint/>
+      <geom type="box" size=".15 .1 .01" mass="1.5"/>
+      <body name="lid" pos="0 .1 .02" euler="-60 0 0">
+        <joint type="hinge" axis="1 0 0" range="-90 0"/>
+        <geom type="box" size=".15 .005 .1" pos="0 0 .1" mass=".5"/>
+      </body>
+    </body></worldbody></mujoco>"""
+    (tmp_path / "home.xml").write_text(text)
+    scene = load_home(tmp_path)
+    laptop = entity(scene, "laptop")
+    body = scene.body[laptop]
+    geoms = scene.geom_entity == laptop
+    assert scene.names == ["laptop"] and geoms.sum() == 2 and (scene.model.geom_bodyid[geoms] == body).all()
+    assert scene.model.body_mass[body] == pytest.approx(2.0)
+    alone = mujoco.MjModel.from_xml_string(text)
+    data, ours = mujoco.MjData(alone), mujoco.MjData(scene.model)
+    mujoco.mj_forward(alone, data)
+    mujoco.mj_forward(scene.model, ours)
+    np.testing.assert_allclose(ours.subtree_com[body], data.subtree_com[alone.body("laptop").id], atol=1e-9)
+    np.testing.assert_allclose(ours.geom_xpos[geoms], data.geom_xpos[1:], atol=1e-9)
