@@ -173,7 +173,7 @@ class HomeVecEnv:
             if scenario.task not in self.tasks:
                 raise ValueError(f"a scenario asks for {scenario.task}, this environment plays {self.tasks}")
         given = dict(zip(chosen.tolist(), scenarios, strict=True))
-        self._own_pictures()
+        self._own_pictures(mask)
 
         def start(index: int) -> None:
             self._seats[index].reset(given[index], *self._pictures(index))
@@ -211,7 +211,7 @@ class HomeVecEnv:
         for index in acting:
             if not 0 <= int(actions[index]) < len(ACTIONS):
                 raise ValueError(f"action {actions[index]} of home {index} is not in 0..{len(ACTIONS) - 1}")
-        self._own_pictures()
+        self._own_pictures(playing)
 
         def advance(index: int) -> None:
             self._rows[index] = self._seats[index].act(int(actions[index]), *self._pictures(index))
@@ -260,12 +260,16 @@ class HomeVecEnv:
         self.state = stack(rows, self._onsets.shape[1])
         return self.specification.evaluate(self.state, self._onsets, playing)
 
-    def _own_pictures(self) -> None:
-        """Copy the pictures, so that observations that were handed out never change."""
-        self._nav, self._manip = self._nav.copy(), self._manip.copy()
-        self.last_ids = self.last_ids.copy()
+    def _own_pictures(self, drawn: np.ndarray) -> None:
+        """Make new arrays for the pictures, so that observations that were handed out never change.
+
+        Args:
+            drawn: (N,) bool, homes whose pictures will be written; those of the others stay as they are.
+        """
+        new = np.empty_like if drawn.all() else np.copy
+        self._nav, self._manip, self.last_ids = new(self._nav), new(self._manip), new(self.last_ids)
         if self.depth is not None:
-            self.depth = self.depth.copy()
+            self.depth = new(self.depth)
 
     def _pictures(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         depth = None if self.depth is None else self.depth[index]
