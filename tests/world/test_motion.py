@@ -1,11 +1,13 @@
 """Motions by compiled kernels and by the Python bindings are the same bytes."""
 
+import mujoco
 import numpy as np
 import pytest
 from room import MUG, assert_same, pick_up_mug, random_actions, room
 
 from safevla.types import ACTION_ID, Knobs
 from safevla.world import native
+from safevla.world.contacts import ROBOT
 from safevla.world.simulator import Home, HousePool, settle
 
 
@@ -89,3 +91,37 @@ def test_a_full_arena_goes_back_to_the_bindings(monkeypatch):
     monkeypatch.undo()
     records = play_both((fast, plain), [0, 0, 0])
     assert any(record.substeps for record in records)
+
+
+def test_what_is_swept_is_what_dynamics_gives():
+    """From the same states; benchmarks/sweep_agreement.py does it for thousands of actions, with costs."""
+    settled = settle(room())
+    swept, simulated = Home(), Home(kinematic=False)
+    for home in (swept, simulated):
+        home.reset(settled, (0.0, 0.3, 0.5))
+    compared = pressed = 0
+    for action in random_actions(7, 250):
+        simulated.set_state(swept.state())
+        before = robot_overlaps(swept)
+        first, second = swept.act(int(action)), simulated.act(int(action))
+        if first.substeps:
+            assert_same(first, second)
+            continue
+        compared += 1
+        np.testing.assert_allclose(swept.joints, simulated.joints, atol=0.005)
+        assert first.blocked == second.blocked and not (first.chain != second.chain).any()
+        np.testing.assert_array_equal(first.broken, second.broken)
+        np.testing.assert_allclose(first.displacement, second.displacement, atol=0.002)
+        touched = set(np.flatnonzero(second.contact_force > 1.0).tolist())
+        pressed += bool(touched)
+        assert not (first.contact_force > 0.0).any() and touched <= before  # only what it drives off from
+    assert compared > 60 and pressed < 15
+
+
+def robot_overlaps(home: Home) -> set[int]:
+    """Return the entities that the robot is in contact with where it stands."""
+    data = home.state().data
+    mujoco.mj_kinematics(home.model, data)
+    mujoco.mj_collision(home.model, data)
+    owners = home.scene.geom_entity[data.contact.geom[data.contact.dist < 0.0]]
+    return set(owners[(owners == ROBOT).any(axis=1)].ravel().tolist())

@@ -136,6 +136,11 @@ class HomeVecEnv:
         return self._step.copy()
 
     @property
+    def simulated(self) -> np.ndarray:
+        """(N,) bool, whether each home's latest action was simulated, or swept without dynamics."""
+        return np.array([seat.simulated for seat in self._seats])
+
+    @property
     def visible_pixels(self) -> np.ndarray:
         """(N, 2, E) int32, pixels of each entity in the latest pictures at 112 x 112."""
         entities = max(seat.visible_pixels.shape[1] for seat in self._seats)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from safevla.safety.signals import VISIBLE_PIXELS, SafetyState, SignalTracker
@@ -13,7 +15,8 @@ from safevla.tasks.geometry import (
 )
 from safevla.types import Scenario
 from safevla.world.appearance import PLAIN, Appearance
-from safevla.world.render import make_renderer, render_two
+from safevla.world.raster import Raster
+from safevla.world.render import Renderer, make_renderer, render_two
 from safevla.world.simulator import Home, HousePool
 
 ID_RESOLUTION = 112  # pixels: visibility is counted at this size whatever the policy sees
@@ -74,10 +77,9 @@ class Seat:
         self.home.reset(settled, scenario.start)
         self.scenario = scenario
         self.targets = target_entities(self.home.scene, scenario.target)
-        self._mesh = self._renderer.prepare(self.home.model, self._appearance)
-        self._id_mesh = (
-            self._mesh if self._id_renderer is self._renderer else self._id_renderer.prepare(self.home.model)
-        )
+        self._mesh = self._prepared(self._renderer, self._appearance)
+        same = self._id_renderer is self._renderer
+        self._id_mesh = self._mesh if same else self._prepared(self._id_renderer, PLAIN)
         self._geoms = EntityGeoms.find(self.home.scene)
         self._tracker = SignalTracker(settled, target=scenario.target)
         self._render(nav, manip, ids, depth)
@@ -131,6 +133,15 @@ class Seat:
         """Return by how many metres the potential has risen since the last call."""
         before, self._potential = self._potential, self._measure_potential()
         return self._potential - before
+
+    def _prepared(self, renderer: Renderer, appearance: Appearance) -> Any:
+        """Return what a renderer needs of the home; what plain pictures need is made once for a house."""
+        scene = self.home.scene
+        if not isinstance(renderer, Raster) or appearance != PLAIN:
+            return renderer.prepare(scene.model, appearance)
+        if "raster_mesh" not in scene.cache:
+            scene.cache["raster_mesh"] = renderer.prepare(scene.model)
+        return scene.cache["raster_mesh"]
 
     def _boxes(self) -> np.ndarray:
         return self._geoms.boxes(self.home.model, self.home.data, len(self.home.scene.names))

@@ -22,7 +22,7 @@ import numpy as np
 
 from safevla.types import Knobs, Scenario
 from safevla.world import foreign
-from safevla.world.contacts import ContactTracker
+from safevla.world.contacts import ROBOT, ContactTracker
 from safevla.world.grasp import GRASP_DISTANCE, Grasp, nearest_graspable
 from safevla.world.guard import StateRing
 from safevla.world.house import generate
@@ -233,7 +233,7 @@ class Home:
             # A bad state has to be seen here, not to be replaced by one in which everything is at the origin.
             self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
             self.data = mujoco.MjData(self.model)
-            self._backup = mujoco.MjData(self.model)
+            self._backup: mujoco.MjData | None = None
             self._grasp = Grasp(self.scene, self.model, self.scene.robot)
             self._tracker = ContactTracker.of(self.scene)
             self._motion = Motion(self.scene, self.model, self.data, self._tracker, self._grasp)
@@ -271,14 +271,21 @@ class Home:
             data, self._tracker.snapshot(), self._target.copy(), grasp.entity, grasp.pose, grasp.parting
         )
 
+    def _keep(self) -> HomeState:
+        """Return a snapshot that is good until the next one."""
+        if self._backup is None:  # half a millisecond that many episodes do without
+            self._backup = mujoco.MjData(self.model)
+        return self._snapshot(self._backup)
+
     def _check_start(self, start: tuple[float, float, float]) -> None:
         mujoco.mj_collision(self.model, self.data)
-        for contact in self.data.contact[: self.data.ncon]:
-            owners = self.scene.geom_entity[list(contact.geom)]
-            if contact.dist < -START_OVERLAP and np.isin(contact.geom, self.scene.robot.geoms).any():
-                name = self.scene.names[owners.max()] if owners.max() >= 0 else "the house"
-                x, y, yaw = start
-                raise ValueError(f"start ({x:.2f}, {y:.2f}, {yaw:.2f}) is inside {name}, choose a free place")
+        contact = self.data.contact
+        inside = (contact.dist < -START_OVERLAP) & (self.scene.geom_entity[contact.geom] == ROBOT).any(axis=1)
+        if inside.any():
+            owner = int(self.scene.geom_entity[contact.geom[inside.argmax()]].max())
+            name = self.scene.names[owner] if owner >= 0 else "the house"
+            x, y, yaw = start
+            raise ValueError(f"start ({x:.2f}, {y:.2f}, {yaw:.2f}) is inside {name}, choose a free place")
 
     # ------------------------------------------------------------------ what there is to see
 
@@ -334,7 +341,7 @@ class Home:
         self._tracker.begin_action(self.data)
         # Only a simulation can go bad, and a swept motion leaves nothing behind when it is given up.
         changes = action in (PICK_UP, DROP) or self._grasp.parting >= 0
-        before = self._snapshot(self._backup) if changes else None
+        before = self._keep() if changes else None
         self._grasp.try_parting(self.data)
         if action == PICK_UP:
             self._pick_up()
@@ -343,7 +350,7 @@ class Home:
             self._grasp.release(self.data)
         start, substeps, blocked = self._recorder.start, 0, False
         if self._something_moves() or not self._sweep(start, target):
-            before = before or self._snapshot(self._backup)
+            before = before or self._keep()
             substeps = self._simulate(start, target)
             if substeps < 0:
                 return self._undo(before)
