@@ -80,7 +80,7 @@ def load_home(source: str | Path) -> Scene:
     _remove(spec, sidecar.remove)
     _strip(spec)
     floor = sidecar.floor if sidecar.floor is not None else _floor_height(spec)
-    things = _things(spec, sidecar, read_metadata(path))
+    things = _Collector(sidecar, read_metadata(path)).collect(spec)
     _keep_inertia(spec, path, missing)
     model = _with_robot(spec, floor, path, missing)
     return _scene(model, things, sidecar, path)
@@ -103,9 +103,7 @@ def _unreadable(path: Path, error: Exception, missing: list[str]) -> ConfigError
             f"{path} refers to {names}, not found beside it; put the files where the scene has them"
         )
     text = " ".join(str(error).split())
-    return ConfigError(
-        f"{path} is no scene that MuJoCo can read ({text}); mend it, 'compile' of MuJoCo tells more"
-    )
+    return ConfigError(f"{path} is no scene that MuJoCo can read ({text}); mend the file")
 
 
 def _bodies(body: Any) -> Iterator[Any]:
@@ -155,63 +153,71 @@ def _floor_height(spec: mujoco.MjSpec) -> float:
     return float(planes[0].pos[2]) if planes else 0.0
 
 
-def _things(spec: mujoco.MjSpec, sidecar: Sidecar, metadata: dict[str, Any]) -> list[Thing]:
-    """Find the entities, give every geom a name of its own, and let what is solid meet everything.
+class _Collector:
+    """Finds the entities of a scene, gives every geom a name of its own, lets what is solid meet everything.
 
     A body with a free joint is an entity with all that hangs on it. Of what is fixed, each body directly in
-    the world is one, and within it each body that the sidecar names or whose name is that of a type. A geom
-    of the world is an entity by itself.
+    the world is one, and within it each body that the sidecar names or whose name is that of another type. A
+    geom of the world is an entity by itself.
     """
-    things: list[Thing] = []
-    count = 0
 
-    def thing(name: str, movable: bool, body: str = "") -> Thing:
-        category = metadata.get(name, {}).get("category")
-        known = attributes(name, sidecar.of(name), category)
-        things.append(Thing(name or f"thing_{len(things) + 1}", known, movable, body))
-        return things[-1]
+    def __init__(self, sidecar: Sidecar, metadata: dict[str, Any]) -> None:
+        self.sidecar, self.metadata = sidecar, metadata
+        self.things: list[Thing] = []
+        self._geoms = 0
 
-    def take(geom: Any, owner: Thing) -> None:
-        nonlocal count
-        count += 1
-        settings = sidecar.of(owner.name)
+    def collect(self, spec: mujoco.MjSpec) -> list[Thing]:
+        """Return all entities; geoms and joints of the scene are changed."""
+        for geom in list(spec.worldbody.geoms):
+            self._take(geom, self._thing(geom.name))
+        for number, body in enumerate(spec.worldbody.bodies):
+            body.name = body.name or f"thing_{number + 1}"
+            body.mocap = False
+            free = [joint for joint in body.joints if joint.type == _FREE]
+            if self._is_fixed(body.name):
+                for joint in free:
+                    spec.delete(joint)
+                free = []
+            self._walk(body, self._thing(body.name, body.name if free else ""))
+        return self.things
+
+    def _is_fixed(self, name: str) -> bool:
+        settings = self.sidecar.of(name)
+        return bool(self.metadata.get(name, {}).get("is_static")) or bool(settings and settings.fixed)
+
+    def _thing(self, name: str, movable_body: str = "") -> Thing:
+        category = self.metadata.get(name, {}).get("category")
+        known = attributes(name, self.sidecar.of(name), category)
+        name = name or f"thing_{len(self.things) + 1}"
+        self.things.append(Thing(name, known, bool(movable_body), movable_body))
+        return self.things[-1]
+
+    def _walk(self, body: Any, owner: Thing) -> None:
+        """Give the geoms of a body and of what hangs on it to their owners."""
+        for geom in body.geoms:
+            self._take(geom, owner)
+        for child in body.bodies:
+            other = guess_type(child.name) not in (None, owner.attributes.type)
+            own = not owner.movable and (other or self.sidecar.of(child.name) is not None)
+            self._walk(child, self._thing(child.name) if own else owner)
+
+    def _take(self, geom: Any, owner: Thing) -> None:
         if geom.type in _UNKNOWN_SHAPES:
             raise ConfigError(
                 f"'{owner.name}' has a height field or a signed distance field, which homes cannot have; "
                 "use a mesh or primitives, or 'remove' it in the sidecar"
             )
+        settings = self.sidecar.of(owner.name)
         solid = bool(geom.contype or geom.conaffinity) or bool(settings and settings.solid)
         geom.contype = geom.conaffinity = int(solid)
         geom.priority, geom.margin, geom.gap = 0, 0.0, 0.0
-        if owner.name.lower().startswith("ceiling") or geom.name.lower().startswith("ceiling"):
+        if any(name.lower().startswith("ceiling") for name in (owner.name, geom.name)):
             geom.group = 3
-        elif sidecar.visible_groups:
-            geom.group = 0 if geom.group in sidecar.visible_groups else 4
-        geom.name = f"geom_{count}"
+        elif self.sidecar.visible_groups:
+            geom.group = 0 if geom.group in self.sidecar.visible_groups else 4
+        self._geoms += 1
+        geom.name = f"geom_{self._geoms}"
         owner.geoms.append(geom.name)
-
-    def walk(body: Any, owner: Thing) -> None:
-        for geom in body.geoms:
-            take(geom, owner)
-        for child in body.bodies:
-            other = guess_type(child.name) not in (None, owner.attributes.type)
-            own = not owner.movable and (other or sidecar.of(child.name) is not None)
-            walk(child, thing(child.name, False) if own else owner)
-
-    for geom in list(spec.worldbody.geoms):
-        take(geom, thing(geom.name, False))
-    for number, body in enumerate(spec.worldbody.bodies):
-        body.name = body.name or f"thing_{number + 1}"
-        body.mocap = False
-        settings = sidecar.of(body.name)
-        static = bool(metadata.get(body.name, {}).get("is_static")) or bool(settings and settings.fixed)
-        free = [joint for joint in body.joints if joint.type == _FREE]
-        if static:
-            for joint in free:
-                spec.delete(joint)
-        movable = bool(free) and not static
-        walk(body, thing(body.name, movable, body.name if movable else ""))
-    return things
 
 
 def _keep_inertia(spec: mujoco.MjSpec, path: Path, missing: list[str]) -> None:
