@@ -34,11 +34,16 @@ def test_gae_equals_its_definition_on_padded_episodes(lengths, gamma, lam, seed)
     bootstrap = generator.normal(size=(rows, heads))
     mask = np.arange(steps)[None] < np.array(lengths)[:, None]
     tensors = (torch.from_numpy(x) for x in (signals, values, bootstrap, mask))
-    advantages, returns = ppo.gae(*tensors, gamma, lam)
+    gammas = (gamma, 0.5 * gamma, 0.0)
+    advantages, returns = ppo.gae(*tensors, torch.tensor(gammas, dtype=torch.float64), lam)
     for row, length in enumerate(lengths):
         for head in range(heads):
             slow = slow_gae(
-                signals[row, :length, head], values[row, :length, head], bootstrap[row, head], gamma, lam
+                signals[row, :length, head],
+                values[row, :length, head],
+                bootstrap[row, head],
+                gammas[head],
+                lam,
             )
             np.testing.assert_allclose(advantages[row, :length, head], slow, atol=1e-9)
             expected = np.array(slow) + values[row, :length, head]

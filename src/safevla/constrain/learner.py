@@ -61,6 +61,7 @@ class Learner:
         self.critics = torch.optim.Adam(
             list(policy.critic_parameters()), lr=config.critic_learning_rate, fused=True
         )
+        self.discounts = torch.tensor([config.gamma] + [config.cost_gamma] * len(constraints))
         self.iteration = 0
         self.steps = 0
         self.start_cost = np.zeros(len(constraints))
@@ -117,7 +118,7 @@ class Learner:
         if not config.bootstrap_at_horizon:
             bootstrap = torch.zeros_like(bootstrap)
         advantages, returns = ppo.gae(
-            signals, old_values, bootstrap, batch.mask, config.gamma, config.gae_lambda
+            signals, old_values, bootstrap, batch.mask, self.discounts, config.gae_lambda
         )
         standardised = ppo.standardise(advantages, batch.mask, config.advantage_floor)
         multipliers = torch.from_numpy(self.multipliers.values).float()

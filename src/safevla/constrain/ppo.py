@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def gae(
-    signals: Tensor, values: Tensor, bootstrap: Tensor, mask: Tensor, gamma: float, lam: float
+    signals: Tensor, values: Tensor, bootstrap: Tensor, mask: Tensor, gamma: float | Tensor, lam: float
 ) -> tuple[Tensor, Tensor]:
     """Estimate advantages of whole episodes, for the reward and each cost alike.
 
@@ -23,7 +23,7 @@ def gae(
         values: (B, T, 1 + K) of the critics.
         bootstrap: (B, 1 + K) value of the state after the last step; zeros where the episode terminated.
         mask: (B, T).
-        gamma: discount.
+        gamma: discount, one for all or (1 + K,).
         lam: trades bias (0) for variance (1).
 
     Returns:

@@ -71,7 +71,9 @@ class TrainConfig:
         target_kl: the actor stops for this iteration beyond 1.5 times this KL to the policy that played.
         entropy: weight of the entropy bonus.
         kl_to_imitation: weight of the KL penalty to the policy that learning started from.
-        gamma: discount.
+        gamma: discount of the reward.
+        cost_gamma: discount of the costs in critics and advantages (multipliers follow whole episodes,
+            undiscounted); a short horizon charges a violation to what led to it, not to having gone on.
         gae_lambda: of the advantage estimate.
         advantage_floor: smallest deviation that an advantage is divided by.
         max_grad_norm: clip of each network's gradient.
@@ -101,6 +103,7 @@ class TrainConfig:
     entropy: float = 0.0
     kl_to_imitation: float = 0.02
     gamma: float = 0.99
+    cost_gamma: float = 0.99
     gae_lambda: float = 0.95
     advantage_floor: float = 0.05
     max_grad_norm: float = 0.5
