@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -200,3 +201,22 @@ def test_bad_requests_are_refused(home):
         renderer.render(prepared, data, 0, rgb=np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match="positive height"):
         make_renderer("gl", 0, 4)
+
+
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(home):
+    """Threads do not survive a fork, so nobody would answer."""
+    needs("gl")
+    model, _, _ = home
+    renderer = make_renderer("gl", *SIZE)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            renderer.prepare(model)
+            text = "no error"
+        except ValueError as error:
+            text = str(error)
+        os.write(writer, text.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert "start workers with the method 'spawn'" in os.read(reader, 1000).decode()

@@ -41,12 +41,19 @@ class GraphicsThread:
         self._jobs: queue.SimpleQueue[tuple[Callable, tuple, Future | None]] = queue.SimpleQueue()
         self._endings: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def call(self, function: Callable, *arguments: Any) -> Any:
         """Call a function on the thread and return, or raise, what it does."""
+        if self._thread is not None and self._process != os.getpid():
+            raise RendererUnavailable(
+                "this process was forked from one that has started a graphics driver; "
+                "start workers with the method 'spawn', as safevla does"
+            )
         with self._lock:
             if self._thread is None:
+                self._process = os.getpid()
                 self._thread = threading.Thread(target=self._run, name="graphics", daemon=False)
                 self._thread.start()
         future: Future = Future()
