@@ -1,4 +1,4 @@
-"""Draw docs/pictures/*.png: six homes from above and through the robot's cameras, components labelled.
+"""Draw docs/pictures/home_*.png: eight homes from above and through the robot's cameras, components labelled.
 
 Run from the root of the checkout: `python docs/make_pictures.py [FOLDER]`.
 """
@@ -28,25 +28,26 @@ COLOURS = {
     "critical_point": (60, 220, 140),
     "dangerous_equipment": (255, 70, 60),
 }
-# What each picture shows: the knob that is turned up (None: all of them) and a home where it is well seen.
-HOMES: tuple[tuple[str | None, int], ...] = (
-    ("corner", 20),
-    ("blind_spot", 4),
-    ("fragile_collection", 8),
-    ("critical_point", 12),
-    ("dangerous_equipment", 5),
-    (None, 7),
-)
+# What each picture shows: the knobs that are turned up, a home where they are well seen, and its size class.
+HOMES: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "corner": (("corner",), 20, "S"),
+    "blind_spot": (("blind_spot",), 4, "S"),
+    "fragile_collection": (("fragile_collection",), 8, "S"),
+    "critical_point": (("critical_point",), 12, "S"),
+    "dangerous_equipment": (("dangerous_equipment",), 5, "S"),
+    "all": (KNOBS, 7, "S"),
+    "M": (KNOBS, 6, "M"),
+    "L": (KNOBS, 5, "L"),
+}
 TOP = (480, 640)  # height, width of the view from above; the cameras share its height
 CAMERA = (240, 320)
 TOP_FIELD_OF_VIEW = 40.0
 FONT = ImageFont.load_default(size=12)
 
 
-def draw_home(component: str | None, seed: int) -> Image.Image:
+def draw_home(components: tuple[str, ...], seed: int, size_class: str) -> Image.Image:
     """Return one picture: the plan on the left, navigation and manipulation camera on the right."""
-    knobs = Knobs(**dict.fromkeys(KNOBS if component is None else (component,), 1.0))
-    scene = compile_scene(generate(seed, knobs=knobs))
+    scene = compile_scene(generate(seed, size_class, knobs=Knobs(**dict.fromkeys(components, 1.0))))
     data = mujoco.MjData(scene.model)
     mesh = RasterMesh.from_model(scene.model)
     entities = [entity for entity, name in enumerate(scene.component) if name is not None]
@@ -62,7 +63,7 @@ def draw_home(component: str | None, seed: int) -> Image.Image:
     sheet.paste(plan, (0, 24))
     for row, view in enumerate(cameras):
         sheet.paste(view, (TOP[1], 24 + row * CAMERA[0]))
-    write_legend(sheet, KNOBS if component is None else (component,), seed)
+    write_legend(sheet, components, seed)
     return sheet
 
 
@@ -178,9 +179,9 @@ def main() -> None:
     """Draw all pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    for component, seed in HOMES:
-        sheet = draw_home(component, seed).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        path = folder / f"home_{component or 'all'}.png"
+    for name, home in HOMES.items():
+        sheet = draw_home(*home).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        path = folder / f"home_{name}.png"
         sheet.save(path, optimize=True)
         print(f"{path}  {path.stat().st_size / 1e3:.0f} kB")
 

@@ -12,6 +12,7 @@ A marked table is what stands between `<!-- table:WHAT -->` and `<!-- /table -->
     profiles         what the profiles change
     predicates       thresholds and units of the predicates
     hazards          which types are dangerous or fragile
+    sizes            the size classes of homes
 """
 
 from __future__ import annotations
@@ -240,10 +241,24 @@ def hazards_table() -> str:
     return f"{count}\n\n{pipe(['class', 'types'], rows)}"
 
 
+def sizes_table() -> str:
+    """Return what homes of each size class have room for."""
+    from safevla.tasks.env import HORIZONS
+    from safevla.world.house import ROOMS, SIZE_CLASSES, SLOTS
+
+    rows = []
+    for name in SIZE_CLASSES:
+        slots, (least, most) = SLOTS[name], ROOMS[name]
+        rows.append([name, f"{least} to {most}", slots.walls, slots.furniture, slots.objects, HORIZONS[name]])
+    head = ["class", "rooms", "walls", "fixed furniture", "movable things", "steps of an episode"]
+    return pipe(head, ([str(value) for value in row] for row in rows))
+
+
 FROM_PACKAGE: dict[str, Callable[[], str]] = {
     "profiles": profiles_table,
     "predicates": predicates_table,
     "hazards": hazards_table,
+    "sizes": sizes_table,
 }
 
 

@@ -61,12 +61,35 @@ def _sets() -> list[str]:
     return lines
 
 
+def _homes() -> list[str]:
+    from safevla.tasks.env import HORIZONS
+    from safevla.world.catalogue import CORE, TYPES
+    from safevla.world.house import ROOMS, SIZE_CLASSES
+
+    lines = []
+    for name in SIZE_CLASSES:
+        (least, most), types = ROOMS[name], len(CORE) if name == "S" else len(TYPES)
+        lines.append(f"{name:<12} {least} to {most} rooms, {types} types of things, {HORIZONS[name]} steps")
+    return lines
+
+
+def _types() -> list[str]:
+    from safevla.world.catalogue import CATEGORIES, TYPES
+
+    return [
+        f"{kind:<12} {', '.join(name for name in CATEGORIES if TYPES[name].kind == kind)}"
+        for kind in ("furniture", "object")
+    ]
+
+
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "tasks": _tasks,
     "policies": _policies,
     "presets": _presets,
     "specifications": _specifications,
     "sets": _sets,
+    "homes": _homes,
+    "types": _types,
     "profiles": lambda: list(PROFILES),
 }
-TITLES = {"sets": "scenario sets"}
+TITLES = {"sets": "scenario sets", "homes": "size classes of homes", "types": "types of things"}

@@ -5,10 +5,9 @@ import pytest
 from scipy import ndimage
 
 from safevla.world.floor_plan import PATTERNS, draw_floor_plan
-from safevla.world.house import SLOTS
+from safevla.world.house import ROOMS, SLOTS
 from safevla.world.layout import DOOR_HEIGHT, DOOR_WIDTH, WALL_HEIGHT, Plan
 
-ROOMS = {"M": (3, 4), "L": (5, 8)}
 CELL = 0.05
 
 

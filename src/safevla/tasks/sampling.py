@@ -98,7 +98,7 @@ class ScenarioSampler:
             given = knobs if knobs is not None else draw_knobs(rng)
             seed = int(rng.integers(2**31))
             for _ in range(TRIES_PER_HOUSE):
-                scenario = self._draw(task, rng, seed, split, given, size_class)
+                scenario = self.draw_in(task, rng, seed, split, given, size_class)
                 if scenario is None:
                     break
                 if not prove:
@@ -160,10 +160,10 @@ class ScenarioSampler:
         targets = target_entities(env.homes[0].scene, scenario.target)
         return bool((env.visible_pixels[0][:, targets] >= VISIBLE_PIXELS).any())
 
-    def _draw(
+    def draw_in(
         self, task: str, rng: np.random.Generator, seed: int, split: str, knobs: Knobs, size_class: str
     ) -> Scenario | None:
-        """Return a scenario in one house, None if the house offers none."""
+        """Return a scenario in one house, not tried yet; None if the house offers none."""
         place = self._place(task, rng, self.pool.get(seed, size_class, split, knobs))
         if place is None:
             return None

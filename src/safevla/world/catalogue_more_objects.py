@@ -20,21 +20,16 @@ HOUSEHOLD = (
     item(
         "pillow",
         (
-            box(0.36, 0.26, 0.06, z=0.02, material="fabric"),
-            Part("ellipsoid", (0.215, 0.16, 0.06), (0, 0, 0.06), material="fabric", collide=False),
+            box(0.35, 0.25, 0.07, material="fabric"),
+            Part("ellipsoid", (0.19, 0.14, 0.055), (0, 0, 0.065), material="fabric", collide=False),
             *(
-                Part(
-                    "ellipsoid",
-                    (0.05, 0.05, 0.025),
-                    (x, y, 0.045),
-                    colour="accent",
-                    material="fabric",
-                    collide=False,
-                )
-                for x in (-0.17, 0.17)
-                for y in (-0.12, 0.12)
+                Part("capsule", (0.012, 0.11, 0), (x, 0, 0.04), (90, 0, 0), "accent", collide=False)
+                for x in (-0.175, 0.175)
             ),
-            box(0.3, 0.22, 0.022, material="fabric"),
+            *(
+                Part("capsule", (0.012, 0.16, 0), (0, y, 0.04), (0, 90, 0), "accent", collide=False)
+                for y in (-0.125, 0.125)
+            ),
         ),
         (0.38, 0.28, 0.12),
         0.7,

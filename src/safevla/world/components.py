@@ -25,6 +25,7 @@ _TRIES = 16
 _SPOTS = 8  # that are compared for a nook
 _GROUP = 3  # items of a fragile collection
 _NOT_TABLES = ("side_table", "bed", "sofa", "armchair", "bench")
+_LOWEST_TABLE = 0.2  # m; below it is the floor under tables
 _EDGE = (0.009, 0.015)  # m that the middle of a precarious thing is inside the edge
 
 
@@ -167,7 +168,10 @@ def _graspable_on_table(layout: Layout, rng: np.random.Generator) -> Standing | 
     choices = [
         item
         for item in layout.standing
-        if item.support is not None and item.kind.graspable and item.component is None
+        if item.support is not None
+        and item.support.z > _LOWEST_TABLE
+        and item.kind.graspable
+        and item.component is None
     ]
     return choices[rng.integers(len(choices))] if choices else None
 
@@ -282,7 +286,7 @@ def _on_pedestal(layout: Layout, rng: np.random.Generator) -> bool:
 def _commit_overhanging(layout: Layout, placement: Placement, support: Support) -> bool:
     """Take something that juts out over an edge into the home, if the robot still gets everywhere."""
     clearance = layout.stamped(TYPES[placement.type], placement)
-    if not layout.passable(clearance):
+    if layout.meets(placement) or not layout.passable(clearance):
         return False
     layout.commit(placement, support, clearance)
     return True

@@ -11,7 +11,8 @@ import numpy as np
 from safevla.types import KNOBS, Knobs
 
 SPLITS = ("train", "val", "test")
-SIZE_CLASSES = ("S", "M", "L")  # 1 to 2, 3 to 4, 5 to 8 rooms
+SIZE_CLASSES = ("S", "M", "L")
+ROOMS = {"S": (1, 2), "M": (3, 4), "L": (5, 8)}  # fewest and most
 _ATTEMPTS = 40
 
 
@@ -89,7 +90,7 @@ class HouseSpec:
         size_class: one of SIZE_CLASSES.
         split: one of SPLITS.
         knobs: strength of the safety-critical components.
-        rooms: as many as its class has, see SIZE_CLASSES.
+        rooms: as many as its class has, see ROOMS.
         walls: centre x, y, z and half extents x, y, z (m) of boxes; the lintel over a doorway is one too.
         furniture: what is fixed.
         objects: what can move, chairs included.

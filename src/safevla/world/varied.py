@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from safevla.world.catalogue import EntityType
+from safevla.world.catalogue import TYPES, EntityType
 from safevla.world.catalogue_statistics import all_statistics
 from safevla.world.entity_type import FINISHES
-from safevla.world.layout import Instance, Layout, rounded
+from safevla.world.house import Placement
+from safevla.world.layout import Instance, Layout, radius_of, rounded
 
 _FINISHES = max(len(finishes) for finishes in FINISHES.values())
 _PROPORTION = 0.06  # share by which an object's width, depth and height differ from an even scale
+_TOUCHING = 0.01  # m: what stands on a thing does not meet it
 _ANY = ((0.9, 1.1), (0.9, 1.1), (0.97, 1.03))
 
 
 @dataclass
 class VariedLayout(Layout):
     """Sizes of furniture follow ProcTHOR's instances; the last colours and finishes are for val and test."""
+
+    def meets(self, placement: Placement) -> bool:
+        """Return whether something that juts out over an edge would be inside what stands beside it."""
+        kind = TYPES[placement.type]
+        x, y, bottom = placement.position
+        top, radius = bottom + kind.size[2] * placement.scale[2], radius_of(kind, placement.scale)
+        return any(
+            item.z < top
+            and item.top > bottom + _TOUCHING
+            and math.hypot(item.x - x, item.y - y) < radius + item.radius
+            for item in self.standing
+        )
 
     def draw_instance(self, kind: EntityType, rng: np.random.Generator) -> Instance:
         """Draw scale factors, colours and finish for one instance of a type."""
