@@ -1,10 +1,11 @@
 """Generate houses of all size classes and count what fails: results/houses.json.
 
-    python runs/check_houses.py --count 300
+    python runs/check_houses.py --count 480
 
 A house fails to settle if something moves by more than 2 cm, tilts by more than 5 degrees, or does not fall
-asleep. It is unsolvable if the expert solves none of a few scenarios that are drawn in it for each task, within
-the horizon of its class and at a cost of at most 1; tasks take turns in being the first. Times are process times.
+asleep. It is unsolvable if the expert solves none of a few scenarios that are drawn in it for each task,
+within the horizon of its class and at a cost of at most 1. Tasks take turns in being the first. Times are
+process times.
 """
 
 import argparse
