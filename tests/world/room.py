@@ -15,7 +15,7 @@ NAMES = ["wall_0", "wall_1", "wall_2", "wall_3", "table_0", "mug_0", "vase_0", "
 TABLE_TOP = 0.75
 
 
-def room_xml() -> str:
+def room_xml(table_top: float = TABLE_TOP) -> str:
     walls = [((2, 0), (0.05, 2)), ((-2, 0), (0.05, 2)), ((0, 2), (2, 0.05)), ((0, -2), (2, 0.05))]
     wall = "".join(
         f'<geom name="wall_{i}" type="box" pos="{x} {y} 1.2" size="{a} {b} 1.2"/>'
@@ -29,10 +29,10 @@ def room_xml() -> str:
     return f"""<mujoco><compiler angle="degree"/><size memory="4M"/>
     <option timestep="0.005" integrator="implicitfast"><flag sleep="enable"/></option>
     <worldbody><geom name="floor" type="plane" size="3 3 .1"/>{wall}
-    <geom name="table_0" type="box" pos="0 -1.1 {TABLE_TOP - 0.02}" size=".5 .3 .02"/>
-    <body name="mug_0" pos=".4 -.88 {TABLE_TOP}"><freejoint/>
+    <geom name="table_0" type="box" pos="0 -1.1 {table_top - 0.02}" size=".5 .3 .02"/>
+    <body name="mug_0" pos=".4 -.88 {table_top}"><freejoint/>
       <geom type="cylinder" size=".04 .05" pos="0 0 .05" mass=".3"/></body>
-    <body name="vase_0" pos="-.35 -1.3 {TABLE_TOP}"><freejoint/>
+    <body name="vase_0" pos="-.35 -1.3 {table_top}"><freejoint/>
       <geom type="cylinder" size=".04 .1" pos="0 0 .1" mass=".6"/></body>
     <body name="chair_0" pos="0 1.2 0"><freejoint/>
       <geom type="box" size=".2 .2 .02" pos="0 0 .45" mass="3"/>
@@ -42,8 +42,8 @@ def room_xml() -> str:
     {robot.robot_xml()}</worldbody>{robot.actuator_xml()}{robot.equality_xml()}</mujoco>"""
 
 
-def room(break_impulse: float = 0.3) -> SimpleNamespace:
-    model = mujoco.MjModel.from_xml_string(room_xml())
+def room(break_impulse: float = 0.3, table_top: float = TABLE_TOP) -> SimpleNamespace:
+    model = mujoco.MjModel.from_xml_string(room_xml(table_top))
     count = len(NAMES)
     body = np.zeros(count, np.int32)
     geom_entity = np.full(model.ngeom, -3, np.int32)
