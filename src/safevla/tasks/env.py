@@ -141,6 +141,11 @@ class HomeVecEnv:
         return np.array([seat.simulated for seat in self._seats])
 
     @property
+    def bad(self) -> np.ndarray:
+        """(N,) bool, whether the state of each home went bad in its latest action."""
+        return np.array([seat.bad for seat in self._seats])
+
+    @property
     def visible_pixels(self) -> np.ndarray:
         """(N, 2, E) int32, pixels of each entity in the latest pictures at 112 x 112."""
         entities = max(seat.visible_pixels.shape[1] for seat in self._seats)
@@ -239,8 +244,7 @@ class HomeVecEnv:
     ) -> Step:
         """Judge the episodes that end now and put the step together."""
         terminated = playing & (actions == END)
-        bad = np.array([seat.bad for seat in self._seats])
-        truncated = playing & ~terminated & ((self._step >= self.horizon) | bad)
+        truncated = playing & ~terminated & ((self._step >= self.horizon) | self.bad)
         success = np.zeros(self.num_envs, dtype=bool)
         reward = np.zeros(self.num_envs, np.float32)
         for index in np.flatnonzero(playing):
