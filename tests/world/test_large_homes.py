@@ -191,7 +191,10 @@ def test_the_robot_gets_into_every_room(settled: list[SettledScene]):
             assert area > 0.8, (home.scene.spec.size_class, home.scene.spec.seed, room.kind)
 
 
-@pytest.mark.parametrize(("size_class", "count"), [("M", 12), ("L", 6)])
+@pytest.mark.parametrize(
+    ("size_class", "count"),
+    [("M", 8), ("L", 4), *(pytest.param(name, 64, marks=pytest.mark.slow) for name in "ML")],
+)
 def test_mujoco_steps_different_homes_of_a_class_as_one_batch(size_class: str, count: int):
     splits = ("train", "val", "test")
     models = [

@@ -54,7 +54,6 @@ ALSO_ON = {
     "alarm_clock": ("sideboard", "bookshelf"),
     "mug": ("shelving_unit",),
     "bowl": ("shelving_unit", "sideboard"),
-    "basketball": (),
 }
 # Rectangles of floor under furniture (frame of the type: x, y, half_x, half_y in m), and what lies there.
 UNDER = {
