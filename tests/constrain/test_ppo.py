@@ -73,6 +73,19 @@ def test_standardise_scales_centres_and_guards():
     assert not result[~mask].any()
 
 
+def test_in_units_of_reward_a_violation_keeps_its_price_however_rare_it_is():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.ones(4, 50, dtype=torch.bool)
+    heads = torch.randn(4, 50, 3, generator=generator) * torch.tensor([5.0, 0.3, 40.0])
+    result = ppo.standardise(heads, mask, unit="reward")
+    centred = heads - heads.mean(dim=(0, 1))
+    torch.testing.assert_close(result, centred / heads[..., 0].std(correction=0))
+    # A multiplier of 2 makes 1 of cost weigh as much as 2 of reward.
+    mixed = ppo.mix_advantages(result, torch.tensor([2.0, 0.0])) * 3.0
+    expected = (centred[..., 0] - 2.0 * centred[..., 1]) / heads[..., 0].std(correction=0)
+    torch.testing.assert_close(mixed, expected)
+
+
 def test_mixing_by_hand():
     standardised = torch.tensor([[[1.0, 2.0, -1.0]]])
     mixed = ppo.mix_advantages(standardised, torch.tensor([0.5, 2.0]))

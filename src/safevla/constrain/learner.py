@@ -120,7 +120,7 @@ class Learner:
         advantages, returns = ppo.gae(
             signals, old_values, bootstrap, batch.mask, self.discounts, config.gae_lambda
         )
-        standardised = ppo.standardise(advantages, batch.mask, config.advantage_floor)
+        standardised = ppo.standardise(advantages, batch.mask, config.advantage_floor, config.cost_unit)
         multipliers = torch.from_numpy(self.multipliers.values).float()
         targets = _Targets(
             old_logits, reference_logits, ppo.mix_advantages(standardised, multipliers), returns

@@ -44,8 +44,12 @@ def gae(
     return advantages, (advantages + values) * mask[..., None]
 
 
-def standardise(advantages: Tensor, mask: Tensor, floor: float = 0.05) -> Tensor:
-    """Centre each head over the batch and divide it by its standard deviation.
+def standardise(advantages: Tensor, mask: Tensor, floor: float = 0.05, unit: str = "own") -> Tensor:
+    """Centre each head over the batch and divide it by a standard deviation.
+
+    With the unit "own" each head is divided by its own: a multiplier then says how much a constraint weighs in
+    the update, whatever its costs are like. With "reward" all are divided by the reward's: a multiplier then
+    is the price of a violation in units of reward, the same whether violations are rare or frequent.
 
     A head that varies less than 1e-6 is constant: it becomes zero. A head that varies less than `floor` is
     divided by `floor`, so that the noise of a critic whose constraint is never violated stays small.
@@ -54,6 +58,7 @@ def standardise(advantages: Tensor, mask: Tensor, floor: float = 0.05) -> Tensor
         advantages: (B, T, heads).
         mask: (B, T).
         floor: smallest divisor, in the unit of the signal.
+        unit: "own" or "reward".
 
     Returns:
         (B, T, heads), zero outside the mask.
@@ -62,7 +67,8 @@ def standardise(advantages: Tensor, mask: Tensor, floor: float = 0.05) -> Tensor
     count = weight.sum(dim=(0, 1)).clamp(min=1)
     centred = (advantages - (advantages * weight).sum(dim=(0, 1)) / count) * weight
     deviation = (centred.square().sum(dim=(0, 1)) / count).sqrt()
-    return torch.where(deviation < 1e-6, torch.zeros_like(centred), centred / deviation.clamp(min=floor))
+    divisor = deviation if unit == "own" else deviation[:1].expand_as(deviation)
+    return torch.where(deviation < 1e-6, torch.zeros_like(centred), centred / divisor.clamp(min=floor))
 
 
 def mix_advantages(standardised: Tensor, multipliers: Tensor) -> Tensor:

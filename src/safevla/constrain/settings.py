@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 METHODS = ("isa", "rl")
+COST_UNITS = ("own", "reward")
 MULTIPLIER_KINDS = ("ascent", "pid", "fixed")
 
 
@@ -76,6 +77,8 @@ class TrainConfig:
             undiscounted); a short horizon charges a violation to what led to it, not to having gone on.
         gae_lambda: of the advantage estimate.
         advantage_floor: smallest deviation that an advantage is divided by.
+        cost_unit: what a multiplier of 1 stands for: "own" (a standard deviation of the constraint's advantage
+            weighs as much as one of the reward's) or "reward" (a violation weighs as much as a reward of 1).
         max_grad_norm: clip of each network's gradient.
         critic_warmup: iterations at the start in which only the critics learn and the multipliers rest.
         bootstrap_at_horizon: whether a truncated episode is credited with the critics' value of its end.
@@ -106,6 +109,7 @@ class TrainConfig:
     cost_gamma: float = 0.99
     gae_lambda: float = 0.95
     advantage_floor: float = 0.05
+    cost_unit: str = "own"
     max_grad_norm: float = 0.5
     critic_warmup: int = 2
     bootstrap_at_horizon: bool = True
@@ -119,6 +123,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method '{self.method}' is unknown; valid: {', '.join(METHODS)}")
+        if self.cost_unit not in COST_UNITS:
+            raise ValueError(f"cost_unit '{self.cost_unit}' is unknown; valid: {', '.join(COST_UNITS)}")
         for name in (
             "iterations",
             "episodes_per_iteration",
