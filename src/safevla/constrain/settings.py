@@ -77,8 +77,9 @@ class TrainConfig:
             undiscounted); a short horizon charges a violation to what led to it, not to having gone on.
         gae_lambda: of the advantage estimate.
         advantage_floor: smallest deviation that an advantage is divided by.
-        cost_unit: what a multiplier of 1 stands for: "own" (a standard deviation of the constraint's advantage
-            weighs as much as one of the reward's) or "reward" (a violation weighs as much as a reward of 1).
+        cost_unit: what a multiplier of 1 stands for: "own" (a standard deviation of the constraint's
+            advantage weighs as much as one of the reward's) or "reward" (a violation weighs as much as a
+            reward of 1).
         max_grad_norm: clip of each network's gradient.
         critic_warmup: iterations at the start in which only the critics learn and the multipliers rest.
         bootstrap_at_horizon: whether a truncated episode is credited with the critics' value of its end.
