@@ -382,4 +382,7 @@ def test_an_object_of_several_bodies_is_one(tmp_path):
     mujoco.mj_forward(alone, data)
     mujoco.mj_forward(scene.model, ours)
     np.testing.assert_allclose(ours.subtree_com[body], data.subtree_com[alone.body("laptop").id], atol=1e-9)
+    (tmp_path / "home.toml").write_text('[things.lid]\ntype = "book"\n')
+    with pytest.raises(ConfigError, match="'lid', a part of the object 'laptop'"):
+        load_home(tmp_path)
     np.testing.assert_allclose(ours.geom_xpos[geoms], data.geom_xpos[1:], atol=1e-9)

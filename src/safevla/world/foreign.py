@@ -197,6 +197,11 @@ class _Collector:
         for geom in body.geoms:
             self._take(geom, owner)
         for child in body.bodies:
+            if owner.movable and child.name in self.sidecar.things:
+                raise ConfigError(
+                    f"the sidecar speaks of '{child.name}', a part of the object '{owner.name}'; "
+                    f"say it of '{owner.name}'"
+                )
             other = guess_type(child.name) not in (None, owner.attributes.type)
             own = not owner.movable and (other or self.sidecar.of(child.name) is not None)
             self._walk(child, self._thing(child.name) if own else owner)
