@@ -273,6 +273,7 @@ GOOD = '<geom type="plane" size="2 2 .1"/><geom name="shelf" type="box" size=".2
         ({}, "holds no .xml file; name the MJCF file"),
         ({"a.xml": "", "b.xml": ""}, "holds 2 .xml files; name the MJCF file"),
         ({"scene.xml": "<mujoco>"}, "is not XML .*; give a file in MuJoCo's format"),
+        ({"scene.xml": "<mujocoinclude/>"}, "is a part of a scene .*; name the file that includes it"),
         ({"scene.xml": "<urdf/>"}, "is no scene that MuJoCo can read"),
         (
             {"scene.xml": "<mujoco><worldbody><geom sizes='1'/></worldbody></mujoco>"},

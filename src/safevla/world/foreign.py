@@ -11,6 +11,7 @@ import fnmatch
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,7 @@ def _strip(spec: mujoco.MjSpec) -> None:
     for kind in kinds.split():
         for element in list(getattr(spec, kind, [])):
             spec.delete(element)
+    spec.nkey = 0
     for joint in list(spec.joints):
         if joint.type != _FREE:
             spec.delete(joint)
@@ -232,7 +234,8 @@ def _keep_inertia(spec: mujoco.MjSpec, path: Path, missing: list[str]) -> None:
     for number, body in enumerate(bodies):
         body.name = body.name or f"part_{number + 1}"
     try:
-        model = spec.compile()
+        with _quiet():
+            model = spec.compile()
     except ValueError as error:
         raise _unreadable(path, error, missing) from error
     for body in bodies:
@@ -269,22 +272,26 @@ def _with_robot(spec: mujoco.MjSpec, floor: float, path: Path, missing: list[str
     base = mujoco.MjSpec.from_string(text)
     # Angles are read when everything is compiled; the robot is written so that it means the same in both.
     base.compiler.degree, base.compiler.eulerseq = spec.compiler.degree, spec.compiler.eulerseq
-    handler = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(_ignore)  # that the options of the scene give way is meant
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             frame = base.worldbody.add_frame(pos=[0.0, 0.0, -floor])
             base.attach(spec, frame=frame, prefix="", suffix=_SUFFIX)
             return base.compile()
     except ValueError as error:
         raise _unreadable(path, error, missing) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MuJoCo from warning that the options of a scene give way to those of all homes: that is meant."""
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda text: None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         mujoco.set_mju_user_warning(handler)
-
-
-def _ignore(text: str) -> None:
-    """Say nothing."""
 
 
 def _scene(model: mujoco.MjModel, things: list[Thing], sidecar: Sidecar, path: Path) -> Scene:

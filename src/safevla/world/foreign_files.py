@@ -64,6 +64,8 @@ def referred_files(path: Path) -> tuple[list[Path], list[str]]:
             raise ConfigError(
                 f"{document} is not XML ({error}); give a file in MuJoCo's format MJCF"
             ) from error
+        if document == path and root.tag == "mujocoinclude":
+            raise ConfigError(f"{path} is a part of a scene (mujocoinclude); name the file that includes it")
         folders.add(document.parent)
         for compiler in root.iter("compiler"):
             directories = (compiler.get(key) for key in ("assetdir", "meshdir", "texturedir"))
