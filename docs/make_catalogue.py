@@ -1,4 +1,4 @@
-"""Draw docs/pictures/catalogue.png: every type of the catalogue in a picture of its own, 224 pixels wide.
+"""Draw docs/pictures/catalogue.jpg: every type of the catalogue in a picture of its own, 224 pixels wide.
 
 Run from the root of the checkout: `python docs/make_catalogue.py [FOLDER]`.
 """
@@ -59,7 +59,7 @@ def draw_type(kind: EntityType) -> np.ndarray:
         [math.cos(bearing) * math.cos(raised), math.sin(bearing) * math.cos(raised), math.sin(raised)]
     )
     mesh = RasterMesh.from_model(scene.model)
-    return render_free(mesh, data, eye, centre, FIELD_OF_VIEW, TILE, TILE, hide_ceiling=True)
+    return render_free(mesh, data, eye, centre, FIELD_OF_VIEW, TILE, TILE, hide_ceiling=True, fine=True)
 
 
 def caption(kind: EntityType) -> str:
@@ -87,9 +87,8 @@ def main() -> None:
     """Draw the sheet."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "catalogue.png"
-    sheet = draw_sheet().quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    sheet.save(path, optimize=True)
+    path = folder / "catalogue.jpg"
+    draw_sheet().save(path, quality=85, optimize=True)
     print(f"{path}  {path.stat().st_size / 1e3:.0f} kB")
 
 

@@ -18,7 +18,8 @@ from safevla.world.catalogue import CATEGORIES
 from safevla.world.freespace import inflate, occupancy
 from safevla.world.house import SLOTS, generate
 from safevla.world.raster import Raster, RasterMesh
-from safevla.world.render import render_top
+from safevla.world.raster_fine import FineRaster
+from safevla.world.render import Renderer, render_top
 from safevla.world.scene import Scene, compile_scene
 
 COLOURS = {
@@ -55,10 +56,12 @@ def draw_home(components: tuple[str, ...], seed: int, size_class: str) -> Image.
     cameras = []
     for camera, pose in zip(scene.robot.cameras, poses, strict=True):
         place_robot(scene, data, pose)
-        rgb, ids = look(scene, data, mesh, camera)
+        rgb, ids = look(scene, data, mesh, FineRaster(*CAMERA), camera)
         cameras.append(label_view(scene, Image.fromarray(rgb), ids, entities))
     place_robot(scene, data, poses[0])
-    plan = label_plan(scene, data, Image.fromarray(render_top(scene, data, *TOP, mesh=mesh)), entities)
+    plan = label_plan(
+        scene, data, Image.fromarray(render_top(scene, data, *TOP, mesh=mesh, fine=True)), entities
+    )
     sheet = Image.new("RGB", (TOP[1] + CAMERA[1], TOP[0] + 24), (255, 255, 255))
     sheet.paste(plan, (0, 24))
     for row, view in enumerate(cameras):
@@ -74,12 +77,12 @@ def place_robot(scene: Scene, data: mujoco.MjData, pose: tuple[float, float, flo
 
 
 def look(
-    scene: Scene, data: mujoco.MjData, mesh: RasterMesh, camera: int, height: int = CAMERA[0]
+    scene: Scene, data: mujoco.MjData, mesh: RasterMesh, raster: Renderer, camera: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the picture and the entity of every pixel (negative: none)."""
-    width = height * CAMERA[1] // CAMERA[0]
-    rgb, ids = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.int32)
-    Raster(height, width).render(mesh, data, camera, rgb=rgb, ids=ids)
+    size = (raster.height, raster.width)
+    rgb, ids = np.zeros((*size, 3), np.uint8), np.zeros(size, np.int32)
+    raster.render(mesh, data, camera, rgb=rgb, ids=ids)
     return rgb, np.where(ids >= 0, scene.geom_entity[ids], -9)
 
 
@@ -94,7 +97,7 @@ def best_poses(
     rooms = scene.spec.rooms
     spots = [spot for spot in spots if any(room.holds(*spot) for room in rooms)]
     places = [data.xpos[scene.body[entity]].copy() for entity in entities if scene.movable[entity]]
-    rng = np.random.default_rng(0)
+    rng, small = np.random.default_rng(0), Raster(60, 80)
     scored: list[list[tuple[int, tuple[float, float, float]]]] = [[], []]
     for index in rng.permutation(len(spots))[:150]:
         x, y = spots[index]
@@ -106,7 +109,7 @@ def best_poses(
         for camera, turn in enumerate((0.0, math.pi / 2)):
             pose = (x, y, bearing + turn)
             place_robot(scene, data, pose)
-            _, seen = look(scene, data, mesh, scene.robot.cameras[camera], 60)
+            _, seen = look(scene, data, mesh, small, scene.robot.cameras[camera])
             sizes = [min(60, np.count_nonzero(seen == entity)) for entity in entities]
             scored[camera].append((sum(sizes), pose))
     return [max(views)[1] for views in scored]
@@ -180,7 +183,7 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, home in HOMES.items():
-        sheet = draw_home(*home).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        sheet = draw_home(*home).quantize(256, Image.Quantize.MEDIANCUT)
         path = folder / f"home_{name}.png"
         sheet.save(path, optimize=True)
         print(f"{path}  {path.stat().st_size / 1e3:.0f} kB")

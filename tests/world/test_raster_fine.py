@@ -148,3 +148,12 @@ def test_a_picture_of_a_video_takes_a_small_part_of_a_second():
     start = time.process_time()
     fine.render(mesh, data, 1, rgb=rgb)
     assert time.process_time() - start < 0.5
+
+
+def test_what_is_far_away_does_not_coarsen_the_shadows():
+    """A robot parked far outside must not stretch the map over everything in between."""
+    one = shade('<geom type="sphere" size=".2" pos="0 0 1"/>', (1.0, 0.0, 1.0))
+    two = shade(
+        '<geom type="sphere" size=".2" pos="0 0 1"/><geom size=".3" pos="40 40 .3"/>', (1.0, 0.0, 1.0)
+    )
+    np.testing.assert_array_equal(one, two)

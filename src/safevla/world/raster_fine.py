@@ -24,6 +24,8 @@ from safevla.world.raster_mesh import WALL
 
 MAP_SIZE = 2048  # pixels along each side of the shadow map
 LAMP_DISTANCE = 80.0  # m from the middle of the home; larger is more parallel, and less exact
+AROUND = 15.0  # m around the camera, seen from above, in which things cast shadows
+SHARED = 0.5  # m within which two cameras share a shadow map
 BIAS = 0.012  # m by which something must be nearer to the lamp to cast a shadow
 LAMP_SIZE = 0.07  # metres of soft edge for each metre between what casts a shadow and what bears it
 SEARCH = 0.05  # m around a point in which things that cast a shadow on it are looked for
@@ -108,8 +110,8 @@ class FineRaster:
         if self.shadows and light.directional > 0.0:
             shade = replace(light, directional=0.0)
             self._large.render_pose(*view, self._dark, None, None, shade, hidden)
-            if self._map is None or not self._map.fits(mesh, data, light):
-                self._map = _ShadowMap(mesh, data, light, self._map)
+            if self._map is None or not self._map.fits(mesh, data, light, position):
+                self._map = _ShadowMap(mesh, data, light, position, self._map)
             camera = np.concatenate(
                 [np.asarray(rotation, np.float64).ravel(), np.asarray(position, np.float64)]
             )
@@ -135,15 +137,22 @@ class _ShadowMap:
     """What the lamp sees of a home at one moment."""
 
     def __init__(
-        self, mesh: RasterMesh, data: mujoco.MjData, light: Lighting, former: _ShadowMap | None
+        self,
+        mesh: RasterMesh,
+        data: mujoco.MjData,
+        light: Lighting,
+        eye: Sequence[float] | np.ndarray,
+        former: _ShadowMap | None,
     ) -> None:
         self._mesh, self._direction = mesh, light.direction
+        self._eye = np.array(eye[:2], np.float64)
         self._places, self._turns = data.geom_xpos.copy(), data.geom_xmat.copy()
         self._raster: Raster = former._raster if former else Raster(MAP_SIZE, MAP_SIZE)
         empty = np.zeros((0, 0), np.float32) if former else np.zeros((MAP_SIZE, MAP_SIZE), np.float32)
         self.depth: np.ndarray = former.depth if former else empty
         walls = np.asarray(mesh.slots["texture"] == WALL) | mesh.ceiling
-        low, high = _extent(data.geom_xpos[mesh.slots["geom"]], np.asarray(mesh.slots["radius"], np.float64))
+        radii = np.asarray(mesh.slots["radius"], np.float64)
+        low, high = _extent(data.geom_xpos[mesh.slots["geom"]], radii, self._eye)
         middle, radius = 0.5 * (low + high), max(0.5 * float(np.linalg.norm(high - low)), 0.5)
         direction = np.asarray(light.direction, np.float64)
         place = middle + LAMP_DISTANCE * direction / np.linalg.norm(direction)
@@ -153,19 +162,22 @@ class _ShadowMap:
         self.camera = np.concatenate([turn.ravel(), place])
         self.focal = 0.5 * MAP_SIZE / math.tan(math.radians(fovy) / 2.0)
 
-    def fits(self, mesh: RasterMesh, data: mujoco.MjData, light: Lighting) -> bool:
-        """Return whether it is of this home as it is now, so that several cameras share it."""
-        same = mesh is self._mesh and light.direction == self._direction
+    def fits(
+        self, mesh: RasterMesh, data: mujoco.MjData, light: Lighting, eye: Sequence[float] | np.ndarray
+    ) -> bool:
+        """Return whether it is of this home as it is now, so that cameras beside each other share it."""
         return (
-            same
+            mesh is self._mesh
+            and light.direction == self._direction
+            and bool(np.linalg.norm(self._eye - eye[:2]) < SHARED)
             and np.array_equal(data.geom_xpos, self._places)
             and np.array_equal(data.geom_xmat, self._turns)
         )
 
 
-def _extent(centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest and highest corner (m) of what is drawn, without endless floors and parked things."""
-    near = (radii < 20.0) & (np.abs(centres) < 50.0).all(axis=1)
+def _extent(centres: np.ndarray, radii: np.ndarray, eye: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest corner (m) of what is drawn around a camera, without endless floors."""
+    near = (radii < 20.0) & (np.linalg.norm(centres[:, :2] - eye, axis=1) < AROUND)
     if not near.any():
         return np.full(3, -1.0), np.full(3, 1.0)
     return centres[near].min(axis=0), centres[near].max(axis=0)
