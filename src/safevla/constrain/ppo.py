@@ -48,8 +48,8 @@ def standardise(advantages: Tensor, mask: Tensor, floor: float = 0.05, unit: str
     """Centre each head over the batch and divide it by a standard deviation.
 
     With the unit "own" each head is divided by its own: a multiplier then says how much a constraint weighs
-    in the update, whatever its costs are like. With "reward" all are divided by the reward's: a multiplier then
-    is the price of a violation in units of reward, the same whether violations are rare or frequent.
+    in the update, whatever its costs are like. With "reward" all are divided by the reward's: a multiplier
+    then is the price of a violation in units of reward, the same whether violations are rare or frequent.
 
     A head that varies less than 1e-6 is constant: it becomes zero. A head that varies less than `floor` is
     divided by `floor`, so that the noise of a critic whose constraint is never violated stays small.
