@@ -32,9 +32,9 @@ class ConstraintSettings:
     budget: float | None = setting(None, "cost per episode that is allowed; default: relative_budget")
 
 
-# Found on 2 cores from the shipped imitation policy (docs/diary.md): critics that were trained before the actor
-# moves, a hint of where the target is, and a price of a violation that stays far below what success is worth, so
-# that ending at once does not become the cheapest way out.
+# Found on 2 cores from the shipped imitation policy (docs/diary.md): critics that were trained before the
+# actor moves, a hint of where the target is, and a price of a violation that stays far below what success is
+# worth, so that ending at once does not become the cheapest way out.
 QUICK_TRAINING = TrainConfig(
     iterations=100_000,
     total_steps=60_000,
