@@ -37,22 +37,20 @@ class ConstraintSettings:
 # worth, so that ending at once does not become the cheapest way out.
 QUICK_TRAINING = TrainConfig(
     iterations=100_000,
-    total_steps=60_000,
+    total_steps=90_000,
     episodes_per_iteration=32,
     minibatch_sequences=4,
     archive_fraction=0.25,
-    epochs=3,
     warmup_epochs=16,
     critic_warmup=3,
-    policy_learning_rate=2e-4,
+    policy_learning_rate=1e-4,
     critic_learning_rate=1e-3,
-    target_kl=0.04,
     kl_to_imitation=0.01,
     shaping=1.0,
     cost_unit="reward",
     budget_fraction=0.05,
     budget_floor=0.1,
-    multiplier=MultiplierConfig(initial=0.5, learning_rate=0.1, maximum=1.5),
+    multiplier=MultiplierConfig(initial=0.5, learning_rate=0.1, maximum=2.0),
 )
 
 
