@@ -1,34 +1,40 @@
-"""How many steps per second N homes give, against a plain loop over the same homes.
+"""How fast homes are stepped, with two cameras and all costs, and how that compares with a plain loop.
 
-Ours: `safevla.make_vec` with both cameras and all costs. Plain: the same houses, starts and actions with
-`mj_step` without sleep and `mujoco.Renderer` for both cameras (software OpenGL where it starts, else no
-pictures at all), one home after the other, without any cost. Last line: `ratio X`.
+    python benchmarks/environment_speed.py                            # class S, 112 px: the ratio
+    python benchmarks/environment_speed.py --size-class M
+    python benchmarks/environment_speed.py --tables --threads 1 --size-class S M L --save FILE
+    python benchmarks/environment_speed.py --only-threads --size-class S M L --save FILE
 
-    python benchmarks/environment_speed.py
+Ours: `safevla.make_vec`. Plain: the same houses, starts and actions, see plain_loop.py. Two streams of
+actions: `mixed`, random, mostly driving, much of it into things; `drive`, which turns away from what it would
+touch, as a policy does. Milliseconds are processor time on one thread, and the last line, `ratio X`, is the
+plain loop's over ours for `mixed` at the first picture size. Threads are compared by the clock, in turns of a
+few steps; that needs a machine with nothing else to do, so it can be done alone (`--only-threads`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
-import subprocess
-import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plain_loop
 
 from safevla.types import ACTION_ID, Scenario
 
-SOFTWARE_OPENGL = {"osmesa": {}, "egl": {"LIBGL_ALWAYS_SOFTWARE": "1", "CUDA_VISIBLE_DEVICES": ""}}
-PICTURES = 112
+CHUNK = 5  # steps of all homes that one number of threads takes before the next has its turn
+TABLE_RESOLUTIONS = ("64", "112", "224x384")
+TABLE_HOMES = (1, 4, 16, 64)
+MOST_STEPS = 960  # of all homes together, in one measurement
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -36,17 +42,28 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--task", default="ObjNav")
+    parser.add_argument("--size-class", nargs="+", default=["S"], metavar="CLASS")
+    parser.add_argument("--resolution", nargs="+", default=["112"], metavar="H or HxW")
+    parser.add_argument("--actions", nargs="+", default=["mixed", "drive"], choices=("mixed", "drive"))
     parser.add_argument("--homes", type=int, default=16)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--steps", type=int, default=100, help="timed steps of every home, ours")
-    parser.add_argument("--plain-steps", type=int, default=6, help="timed steps of every home, plain loop")
+    parser.add_argument("--steps", type=int, default=60, help="timed steps of every home, ours")
+    parser.add_argument("--plain-steps", type=int, default=4, help="timed steps of every home, plain loop")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--least-objects", type=int, default=0, help="leave out homes with fewer free bodies")
+    parser.add_argument("--tables", action="store_true", help="also by picture size and number of homes")
+    parser.add_argument("--only-threads", action="store_true", help="neither plain loop nor shares of time")
     parser.add_argument("--save", metavar="FILE", help="also write the figures as JSON")
-    parser.add_argument("--plain", metavar="FILE", help="internal: run the plain loop on a job file")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.only_threads and arguments.threads < 2:
+        parser.error("--only-threads compares 1 thread with more, give --threads 2 or more")
+    return arguments
 
 
-def draw_actions(homes: int, steps: int, seed: int) -> np.ndarray:
+# ---------------------------------------------------------------- actions
+
+
+def mixed_actions(homes: int, steps: int, seed: int) -> np.ndarray:
     """Return (steps, homes) actions: mostly driving, some of the arm, none that ends the episode."""
     rng = np.random.default_rng(seed)
     ending = [ACTION_ID["sub_task_done"], ACTION_ID["end"]]
@@ -60,23 +77,74 @@ def draw_actions(homes: int, steps: int, seed: int) -> np.ndarray:
     return rng.choice(ids, size=(steps, homes), p=weights / weights.sum())
 
 
+def drive_actions(scenarios: list[Scenario], pool: Any, steps: int, seed: int) -> np.ndarray:
+    """Return (steps, homes) actions of a drive that turns where it would touch something, nearly always."""
+    from safevla.world.simulator import Home
+
+    actions = np.zeros((steps, len(scenarios)), np.int64)
+    for number, scenario in enumerate(scenarios):
+        rng, home = np.random.default_rng([seed, number]), Home()
+        home.reset(pool.of(scenario), scenario.start)
+        turn = "turn_left_30"
+        for step in range(steps):
+            before = home.state()
+            name = (
+                "move_ahead"
+                if rng.random() < 0.8
+                else str(rng.choice(["turn_left_6", "lift_up_2", "arm_in_2"]))
+            )
+            if home.act(ACTION_ID[name]).substeps and rng.random() < 0.97:
+                home.set_state(before)
+                name = turn
+                home.act(ACTION_ID[name])
+            elif rng.random() < 0.1:
+                turn = str(rng.choice(["turn_left_30", "turn_right_30"]))
+            actions[step, number] = ACTION_ID[name]
+    return actions
+
+
 # ---------------------------------------------------------------- ours
 
 
-def run_ours(env: Any, scenarios: list[Scenario], actions: np.ndarray) -> float:
-    """Play the actions in all homes and return steps per second."""
-    env.reset(np.ones(len(scenarios), bool), scenarios)
-    begin = time.perf_counter()
-    for row in actions:
-        env.step(row)
-    return actions.size / (time.perf_counter() - begin)
+def in_turns(
+    envs: dict[int, Any], scenarios: list[Scenario], actions: np.ndarray
+) -> tuple[dict[str, float], float]:
+    """Step environments with other numbers of threads in turns.
+
+    Returns:
+        `ms` of processor time a step of the one with one thread, steps a second by the clock for each as
+        `steps/s, N`, their `gain` (median over the turns), and the share of actions that were swept.
+    """
+    clock: dict[int, list[float]] = defaultdict(list)
+    work, swept = 0.0, 0
+    for env in envs.values():
+        env.reset(None, scenarios)
+        for row in actions[:2]:  # warm
+            env.step(row)
+        env.reset(None, scenarios)
+    for first in range(0, len(actions), CHUNK):
+        for threads, env in envs.items():
+            began, worked = time.perf_counter(), time.process_time()
+            for row in actions[first : first + CHUNK]:
+                env.step(row)
+                if threads == 1:
+                    swept += int((~env.simulated).sum())
+            clock[threads].append(time.perf_counter() - began)
+            if threads == 1:
+                work += time.process_time() - worked
+    figures = {"ms": 1e3 * work / actions.size}
+    for threads, seconds in clock.items():
+        figures[f"steps/s, {threads}"] = actions.size / sum(seconds)
+    last = max(envs)
+    figures["gain"] = float(np.median(np.array(clock[1]) / np.array(clock[last])))
+    return figures, swept / actions.size
 
 
 @contextmanager
 def stopwatch() -> Iterator[dict[str, float]]:
-    """Measure the seconds spent in each part of a step while the context is open."""
+    """Measure the processor time spent in each part of a step while the context is open."""
     from safevla.safety.signals import SignalTracker
-    from safevla.safety.specification import Specification
+    from safevla.tasks.env import HomeVecEnv
     from safevla.tasks.seat import Seat
     from safevla.world.simulator import Home
 
@@ -85,17 +153,17 @@ def stopwatch() -> Iterator[dict[str, float]]:
         ("physics: sweep or dynamics, contacts", Home, "act"),
         ("pictures: colour and ids, two cameras", Seat, "_render"),
         ("signals: visibility, free space, chains", SignalTracker, "update"),
-        ("costs: five predicates, onsets, events", Specification, "evaluate"),
+        ("costs: constraints, onsets, events", HomeVecEnv, "_charge"),
     )
 
     def timed(name: str, function: Callable) -> Callable:
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
-            begin = time.perf_counter()
+            begin = time.process_time()
             try:
                 return function(*arguments, **options)
             finally:
-                seconds[name] += time.perf_counter() - begin
+                seconds[name] += time.process_time() - begin
 
         return call
 
@@ -109,205 +177,177 @@ def stopwatch() -> Iterator[dict[str, float]]:
             setattr(owner, method, function)
 
 
-def print_shares(seconds: dict[str, float], total: float, steps: int) -> None:
-    """Print where the time of a step goes, on one thread."""
-    rows = {**seconds, "the rest: copies, bookkeeping": total - sum(seconds.values())}
-    print(f"\n{'where the time goes (one thread)':<44}{'ms/step':>9}{'share':>8}")
-    for name, value in rows.items():
-        print(f"{name:<44}{1e3 * value / steps:9.3f}{100 * value / total:7.1f}%")
-    print(f"{'all':<44}{1e3 * total / steps:9.3f}{100.0:7.1f}%")
+def parts_of_a_step(env: Any, scenarios: list[Scenario], actions: np.ndarray) -> dict[str, float]:
+    """Return milliseconds a step of each part, and of all, on one thread."""
+    env.reset(None, scenarios)
+    with stopwatch() as seconds:
+        began = time.process_time()
+        for row in actions:
+            env.step(row)
+        total = time.process_time() - began
+    parts = {**seconds, "the rest: bookkeeping": total - sum(seconds.values()), "all": total}
+    return {name: 1e3 * value / actions.size for name, value in parts.items()}
 
 
-# ---------------------------------------------------------------- the plain loop
+# ---------------------------------------------------------------- one size class
 
 
-class PlainHome:
-    """One home as a first attempt would write it: no sleep, a servo target, `mujoco.Renderer`."""
-
-    def __init__(self, scenario: Scenario, pool: Any, pictures: bool) -> None:
-        import mujoco
-
-        from safevla.world.robot import FOLDED, joint_values
-
-        settled = pool.get(scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
-        self.model, self.robot = settled.scene.model, settled.scene.robot
-        self.model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
-        self.data, self.target = mujoco.MjData(self.model), joint_values(*scenario.start, *FOLDED)
-        self.data.qpos[:] = settled.data.qpos
-        self.data.qpos[self.robot.qpos] = self.data.ctrl[self.robot.actuators] = self.target
-        mujoco.mj_forward(self.model, self.data)
-        self.renderers = [self._renderer(fast) for fast in (False, True)] if pictures else []
-        for renderer in self.renderers:
-            self.draw(renderer)  # the first picture is slow
-
-    def _renderer(self, fast: bool) -> Any:
-        """Make a renderer; `fast` without shadows, reflections and multisampling."""
-        import mujoco
-
-        if fast:
-            self.model.vis.quality.offsamples = 0
-        renderer = mujoco.Renderer(self.model, PICTURES, PICTURES)
-        if fast:
-            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-                renderer.scene.flags[flag] = False
-        return renderer
-
-    def act(self, action: int) -> None:
-        """Simulate one action with `mj_step`."""
-        import mujoco
-
-        from safevla.world.robot import commanded_target
-        from safevla.world.simulator import SUBSTEPS
-
-        start, self.target = self.target, commanded_target(self.target, action)
-        for step in range(SUBSTEPS):
-            share = min(1.0, (step + 1) / (0.9 * SUBSTEPS))
-            self.data.ctrl[self.robot.actuators] = start + (self.target - start) * share
-            mujoco.mj_step(self.model, self.data)
-
-    def draw(self, renderer: Any) -> None:
-        """Draw both cameras."""
-        for camera in self.robot.cameras:
-            renderer.update_scene(self.data, camera)
-            renderer.render()
+def loose_things(scene: Any) -> int:
+    """Return the number of free bodies of a home, the robot not counted."""
+    return int(np.sum(scene.movable & scene.present))
 
 
-def run_plain(path: str) -> None:
-    """Play the job in `path` and print milliseconds per step as JSON: physics, pictures, fast pictures."""
-    from safevla.world.simulator import HousePool
+class Bench:
+    """The scenarios, actions and environments of one size class.
 
-    with open(path) as file:
-        job = json.load(file)
-    pool = HousePool(len(job["scenarios"]))
-    scenarios = [Scenario.from_dict(scenario) for scenario in job["scenarios"]]
-    try:
-        homes = [PlainHome(scenario, pool, job["pictures"]) for scenario in scenarios]
-    except Exception as error:  # what is raised depends on the OpenGL that is missing
-        print(f"OpenGL: {type(error).__name__} {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    seconds = np.zeros(3)
-    for row in job["actions"]:
-        for action, home in zip(row, homes, strict=True):
-            moments = [time.perf_counter()]
-            home.act(action)
-            moments.append(time.perf_counter())
-            for renderer in home.renderers:
-                home.draw(renderer)
-                moments.append(time.perf_counter())
-            seconds[: len(moments) - 1] += np.diff(moments)
-    milliseconds = 1e3 * seconds / (len(job["actions"]) * len(homes))
-    print(json.dumps(dict(zip(("physics", "pictures", "fast_pictures"), milliseconds.tolist(), strict=True))))
+    Attributes:
+        rows: what has been measured, for the results file; `group` names the table.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, size_class: str) -> None:
+        from safevla.tasks.sampling import sample_scenario
+        from safevla.world.simulator import HousePool
+
+        self.arguments, self.size_class = arguments, size_class
+        most = max(TABLE_HOMES) if arguments.tables else arguments.homes
+        most = max(most, arguments.homes)
+        self.pool = HousePool(most)
+        self.scenarios: list[Scenario] = []
+        for seed in itertools.count(arguments.seed):
+            scenario = sample_scenario(
+                arguments.task, seed, pool=self.pool, prove=False, size_class=size_class
+            )
+            if loose_things(self.pool.of(scenario).scene) >= arguments.least_objects:
+                self.scenarios.append(scenario)
+            if len(self.scenarios) == most:
+                break
+        self.actions = {
+            "mixed": mixed_actions(most, arguments.steps, arguments.seed),
+            "drive": drive_actions(self.scenarios, self.pool, arguments.steps, arguments.seed),
+        }
+        played = self.scenarios[: arguments.homes]
+        self.loose = int(np.median([loose_things(self.pool.of(scenario).scene) for scenario in played]))
+        self.rows: list[dict[str, Any]] = []
+
+    def env(self, homes: int, threads: int, size: tuple[int, int]) -> Any:
+        """Make an environment whose episodes do not end while it is measured."""
+        from safevla.tasks.gym import make_vec
+
+        settings = {"num_threads": threads, "resolution": size, "horizon": 10**6, "pool": self.pool}
+        return make_vec(self.arguments.task, homes, **settings)
+
+    def speed(self, homes: int, size: tuple[int, int], stream: str) -> dict[str, Any]:
+        """Measure one setting on one and on all threads."""
+        counts = sorted({1, self.arguments.threads})
+        envs = {count: self.env(homes, count, size) for count in counts}
+        steps = max(2 * CHUNK, min(self.arguments.steps, MOST_STEPS // homes))
+        figures, swept = in_turns(envs, self.scenarios[:homes], self.actions[stream][:steps, :homes])
+        for env in envs.values():
+            env.close()
+        row: dict[str, Any] = {"class": self.size_class, "objects": self.loose, "homes": homes}
+        row |= {"pictures": "x".join(map(str, size)), "actions": stream, "swept": round(swept, 2)}
+        row["ms/step"] = round(figures["ms"], 2)
+        for count in counts:
+            name = f"steps/s, {count} thread{'s' if count > 1 else ''}"
+            row[name] = round(figures[f"steps/s, {count}"])
+        if len(counts) > 1:
+            row[f"gain by {counts[-1]} threads"] = round(figures["gain"], 2)
+        else:
+            del row["steps/s, 1 thread"]  # by the clock: of use only beside another
+        print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        return row
+
+    def ratio(self, size: tuple[int, int]) -> float:
+        """Measure ours and the plain loop, and return their ratio."""
+        homes = self.arguments.homes
+        row = self.speed(homes, size, "mixed")
+        self.rows.append({"group": "speed"} | row)
+        scenarios = self.scenarios[:homes]
+        plain_actions = self.actions["mixed"][: self.arguments.plain_steps, :homes]
+        with tempfile.TemporaryDirectory() as folder:
+            backend, plain = plain_loop.measure(scenarios, plain_actions, size, folder)
+        compared = {"safevla, one thread": row["ms/step"]}
+        if backend == "none":
+            compared["plain, no OpenGL starts here: without pictures"] = plain["physics"]
+        else:
+            compared[f"plain, {backend}, as it comes"] = plain["physics"] + plain["pictures"]
+            compared[f"plain, {backend}, no shadows, no multisampling"] = (
+                plain["physics"] + plain["fast_pictures"]
+            )
+        compared["of this, physics of the plain loop"] = plain["physics"]
+        head = {"group": "ratio", "class": self.size_class, "objects": self.loose}
+        for loop, milliseconds in compared.items():
+            times = round(milliseconds / row["ms/step"], 1)
+            self.rows.append(head | {"loop": loop, "ms/step": round(milliseconds, 2), "times": times})
+            print(f"{loop}: {milliseconds:.2f} ms/step, {times} times ours")
+        return list(compared.values())[1] / row["ms/step"]
+
+    def parts(self, size: tuple[int, int]) -> None:
+        """Measure where the time goes."""
+        homes = self.arguments.homes
+        env = self.env(homes, 1, size)
+        columns = {
+            stream: parts_of_a_step(env, self.scenarios[:homes], self.actions[stream][:, :homes])
+            for stream in self.arguments.actions
+        }
+        env.close()
+        print(f"\n{'where the time goes, ms/step':<42}" + "".join(f"{name:>8}" for name in columns))
+        for part in next(iter(columns.values())):
+            values = {f"{name}, ms/step": round(column[part], 3) for name, column in columns.items()}
+            self.rows.append({"group": "parts", "class": self.size_class, "part": part} | values)
+            print(f"{part:<42}" + "".join(f"{value:8.3f}" for value in values.values()))
+        print()
 
 
-def plain_loop(scenarios: list[Scenario], actions: np.ndarray, folder: str) -> tuple[str, dict[str, float]]:
-    """Run the plain loop in a process of its own, with the first software OpenGL that starts."""
-    path = os.path.join(folder, "job.json")
-    attempts: list[tuple[str, dict[str, str]]] = [*SOFTWARE_OPENGL.items(), ("none", {})]
-    for backend, settings in attempts:
-        with open(path, "w") as file:
-            job = {"scenarios": [asdict(scenario) for scenario in scenarios], "actions": actions.tolist()}
-            json.dump({**job, "pictures": backend != "none"}, file)
-        gl = {} if backend == "none" else {"MUJOCO_GL": backend}
-        result = subprocess.run(
-            [sys.executable, __file__, "--plain", path],
-            env={**os.environ, **settings, **gl},
-            capture_output=True,
-            text=True,
-        )
-        if result.returncode == 0:
-            return backend, json.loads(result.stdout.splitlines()[-1])
-        if "OpenGL" not in result.stderr:
-            break
-        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        print(f"OpenGL by {backend} does not start: {reason}")
-    raise SystemExit(f"the plain loop failed:\n{result.stderr}")
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (H, W) from "112" or "224x384"."""
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
 
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.plain:
-        run_plain(arguments.plain)
-        return
-    import tempfile
-
-    from safevla.tasks.gym import make_vec
-    from safevla.tasks.sampling import sample_scenario
-    from safevla.world.simulator import HousePool
-
-    homes, threads = arguments.homes, arguments.threads
-    print(f"{arguments.task}, {homes} homes, {PICTURES} x {PICTURES}, two cameras, costs on")
-    pool = HousePool(homes)
-    scenarios = [
-        sample_scenario(arguments.task, arguments.seed + home, pool=pool, prove=False)
-        for home in range(homes)
-    ]
-    actions = draw_actions(homes, arguments.steps, arguments.seed)
-    speeds = {}
-    for count in sorted({1, threads}):
-        env = make_vec(
-            arguments.task,
-            homes,
-            num_threads=count,
-            resolution=PICTURES,
-            horizon=arguments.steps + 1,
-            pool=pool,
-        )
-        run_ours(env, scenarios, actions[:5])  # compiles, builds the houses
-        speeds[count] = run_ours(env, scenarios, actions)
-        print(f"ours, {count} thread{'s' if count > 1 else ' '}: {speeds[count]:9.1f} steps/s")
-        if count == 1:
-            with stopwatch() as seconds:
-                total = actions.size / run_ours(env, scenarios, actions)
-            shares = (dict(seconds), total)
-        env.close()
-    with tempfile.TemporaryDirectory() as folder:
-        backend, plain = plain_loop(scenarios, actions[: arguments.plain_steps], folder)
-    print_plain(backend, plain)
-    print_shares(*shares, actions.size)
-    ours = 1e3 / speeds[threads]
+    sizes = [parse_size(text) for text in arguments.resolution]
+    rows, ratios = [], []
+    for size_class in arguments.size_class:
+        bench = Bench(arguments, size_class)
+        if arguments.only_threads:
+            streams = [bench.speed(arguments.homes, sizes[0], stream) for stream in arguments.actions]
+            rows += streams
+            continue
+        ratios.append(bench.ratio(sizes[0]))
+        bench.parts(sizes[0])
+        more = [parse_size(text) for text in TABLE_RESOLUTIONS] if arguments.tables else sizes
+        for size in more:
+            for stream in arguments.actions:
+                if (size, stream) != (sizes[0], "mixed"):
+                    row = bench.speed(arguments.homes, size, stream)
+                    bench.rows.append({"group": "speed"} | row)
+        for homes in TABLE_HOMES if arguments.tables else ():
+            bench.rows.append({"group": "homes"} | bench.speed(homes, sizes[0], "mixed"))
+        rows += bench.rows
     if arguments.save:
-        save(arguments, speeds, backend, plain)
-    if backend != "none":
-        fast = (plain["physics"] + plain["fast_pictures"]) / ours
-        print(f"\nagainst pictures without shadows and multisampling: {fast:.1f} times as fast")
-    print(f"\nratio {(plain['physics'] + plain['pictures']) / ours:.1f}")
+        save(arguments, rows)
+    if arguments.only_threads:
+        name = f"gain by {arguments.threads} threads"
+        print(f"\nthread_gain {min(row[name] for row in rows):.2f}")
+    else:
+        print(f"\nratio {min(ratios):.1f}")
 
 
-def save(
-    arguments: argparse.Namespace, speeds: dict[int, float], backend: str, plain: dict[str, float]
-) -> None:
+def save(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Write the figures for the documentation."""
     from safevla.runs import code_version, machine, write_json
 
-    rows = [
-        {"loop": f"safevla, {count} threads", "steps_per_s": round(speed, 1)}
-        for count, speed in speeds.items()
-    ]
-    fastest = max(speeds.values())
-    for title, pictures in (("as it comes", "pictures"), ("no shadows, no multisampling", "fast_pictures")):
-        if backend != "none":
-            speed = 1e3 / (plain["physics"] + plain[pictures])
-            rows.append({"loop": f"plain, {backend}, {title}", "steps_per_s": round(speed, 1)})
-    for row in rows:
-        row["safevla_is_faster_by"] = round(fastest / float(row["steps_per_s"]), 1)
-    head = {"command": f"python benchmarks/environment_speed.py --homes {arguments.homes}"}
+    words = ["--tables"] if arguments.tables else []
+    words += ["--only-threads"] if arguments.only_threads else []
+    words += ["--threads", str(arguments.threads)]
+    if arguments.least_objects:
+        words += ["--least-objects", str(arguments.least_objects)]
+    words += ["--size-class", *arguments.size_class, "--homes", str(arguments.homes)]
+    head = {"command": f"python benchmarks/environment_speed.py {' '.join(words)}"}
     data = head | {"code": code_version(), "machine": machine(), "seeds": [arguments.seed], "rows": rows}
     write_json(Path(arguments.save), data)
-
-
-def print_plain(backend: str, plain: dict[str, float]) -> None:
-    """Print what a step of the plain loop costs."""
-    if backend == "none":
-        print(
-            f"plain loop (no OpenGL starts here, so without pictures): {1e3 / plain['physics']:.1f} steps/s"
-        )
-        return
-    for title, pictures in (("as it comes", "pictures"), ("no shadows, no multisampling", "fast_pictures")):
-        total = plain["physics"] + plain[pictures]
-        print(
-            f"plain loop (OpenGL by {backend}, {title}): {1e3 / total:.1f} steps/s; "
-            f"physics {plain['physics']:.2f} ms, pictures {plain[pictures]:.2f} ms"
-        )
 
 
 if __name__ == "__main__":
