@@ -67,6 +67,7 @@ def _machine() -> Finding:
 def _home() -> Finding:
     from safevla.types import ACTION_ID
     from safevla.world.house import generate
+    from safevla.world.native import functions
     from safevla.world.scene import compile_scene
     from safevla.world.simulator import Home, settle
 
@@ -76,9 +77,12 @@ def _home() -> Finding:
     home.reset(settled, (x, y, 0.0))
     home.act(ACTION_ID["turn_left_30"])
     scene = settled.scene
-    return Finding(
-        "home", "ok", f"generated, settled, stepped; {len(scene.names)} entities, {scene.model.ngeom} geoms"
-    )
+    text = f"generated, settled, stepped; {len(scene.names)} entities, {scene.model.ngeom} geoms"
+    if functions() is None:
+        return Finding(
+            "home", "note", f"{text}; compiled code cannot call this MuJoCo: slower, threads no help"
+        )
+    return Finding("home", "ok", text)
 
 
 def _pictures() -> Finding:
