@@ -24,6 +24,7 @@ from safevla.world.furnish import PICK_UP_TARGETS
 from safevla.world.house import generate
 from safevla.world.robot import FOOTPRINT_RADIUS
 from safevla.world.scene import compile_scene
+from safevla.world.simulator import HousePool
 
 
 def _grid(picture: list[str]) -> Grid:
@@ -289,3 +290,16 @@ def test_the_robot_gets_to_every_room_and_target(knobs: Knobs):
             for item in graspable
         ]
         assert sum(near) >= 3, seed
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_near_is_the_same_when_only_that_is_mapped(seed):
+    settled = HousePool().get(seed, "S", "train", Knobs(0.5, 0.5, 0.5, 0.5, 0.5))
+    whole = occupancy(settled.scene, settled.data)
+    x0, y0, x1, y1 = settled.scene.bounds
+    for x, y in np.random.default_rng(seed).uniform((x0, y0), (x1, y1), (10, 2)):
+        part = occupancy(settled.scene, settled.data, near=(x, y, 1.0))
+        i, j = whole.index(x, y)
+        square = (slice(max(0, i - 20), i + 21), slice(max(0, j - 20), j + 21))
+        np.testing.assert_array_equal(part.clearance[square], whole.clearance[square])
+        np.testing.assert_array_equal(part.blocked[square], whole.blocked[square])

@@ -6,14 +6,17 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import mujoco
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import scenes
 
-from safevla.world.raster import RasterMesh
-from safevla.world.render import Renderer, look_at, make_renderer, render_free, render_top
+from safevla.types import Knobs
+from safevla.world.raster import Raster, RasterMesh
+from safevla.world.render import Renderer, look_at, make_renderer, render_free, render_top, render_two
+from safevla.world.simulator import HousePool
 
 
 def test_the_default_renderer_is_built_by_name():
@@ -70,3 +73,45 @@ def test_the_view_from_above_holds_the_whole_home_upright():
     assert blue[:, 0].min() > 0 and blue[:, 0].max() < 20, "large y is at the top, and inside of the picture"
     wide = render_top(scene, data, 60, 180)
     assert wide.shape == (60, 180, 3)
+
+
+class OneByOne:
+    """A renderer that draws one picture a call."""
+
+    def __init__(self, height, width):
+        self.height, self.width, self._raster = height, width, Raster(height, width)
+
+    def prepare(self, model, appearance=None):
+        return self._raster.prepare(model)
+
+    def render(self, mesh, data, camera_id, rgb=None, depth=None, ids=None):
+        self._raster.render(mesh, data, camera_id, rgb=rgb, depth=depth, ids=ids)
+
+
+def test_two_pictures_in_one_go_are_those_drawn_one_by_one():
+    settled = HousePool().get(3, "S", "train", Knobs())
+    scene, pictures = settled.scene, []
+    data = mujoco.MjData(scene.model)
+    mujoco.mj_copyData(data, scene.model, settled.data)
+    x0, y0, x1, y1 = scene.bounds
+    data.qpos[scene.robot.qpos[:2]] = (x0 + x1) / 2, (y0 + y1) / 2
+    mujoco.mj_forward(scene.model, data)
+    for renderer in (Raster(48, 64), OneByOne(48, 64)):
+        rgb = (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64, 3), np.uint8))
+        depth, ids = np.zeros((2, 48, 64), np.float32), np.zeros((2, 48, 64), np.int32)
+        mesh = renderer.prepare(scene.model)
+        render_two(renderer, mesh, data, scene.robot.cameras, rgb, depth, ids)
+        only_ids = np.zeros_like(ids)
+        render_two(renderer, mesh, data, scene.robot.cameras, ids=only_ids)
+        np.testing.assert_array_equal(only_ids, ids)
+        pictures.append((*rgb, depth, ids))
+    for one, other in zip(*pictures, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(np.unique(pictures[0][3])) > 5 and not np.array_equal(*pictures[0][:2])
+
+
+def test_two_pictures_have_to_have_the_right_size():
+    model, data = scenes.shapes(2)
+    renderer, wrong = Raster(48, 64), np.zeros((2, 32, 32), np.int32)
+    with pytest.raises(ValueError, match="this renderer writes"):
+        renderer.render_two(renderer.prepare(model), data, (0, 0), ids=wrong)
