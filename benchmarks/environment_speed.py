@@ -31,7 +31,7 @@ import plain_loop
 
 from safevla.types import ACTION_ID, Scenario
 
-CHUNK = 5  # steps of all homes that one number of threads takes before the next has its turn
+CHUNK = 20  # steps of all homes that one number of threads takes before the next has its turn
 TABLE_RESOLUTIONS = ("64", "112", "224x384")
 TABLE_HOMES = (1, 4, 16, 64)
 MOST_STEPS = 960  # of all homes together, in one measurement
@@ -240,7 +240,8 @@ class Bench:
         """Measure one setting on one and on all threads."""
         counts = sorted({1, self.arguments.threads})
         envs = {count: self.env(homes, count, size) for count in counts}
-        steps = max(2 * CHUNK, min(self.arguments.steps, MOST_STEPS // homes))
+        most = self.arguments.steps if len(counts) > 1 else MOST_STEPS // homes
+        steps = min(self.arguments.steps, max(2, most))
         figures, swept = in_turns(envs, self.scenarios[:homes], self.actions[stream][:steps, :homes])
         for env in envs.values():
             env.close()
