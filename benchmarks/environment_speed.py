@@ -357,7 +357,7 @@ def save(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
 
     words = ["--tables"] if arguments.tables else []
     words += ["--only-threads"] if arguments.only_threads else []
-    words += ["--threads", str(arguments.threads)]
+    words += ["--threads", str(arguments.threads), "--steps", str(arguments.steps)]
     if arguments.least_objects:
         words += ["--least-objects", str(arguments.least_objects)]
     words += ["--size-class", *arguments.size_class, "--homes", str(arguments.homes)]
