@@ -160,10 +160,10 @@ class VisionLanguageActionPolicy(nn.Module):
             self.actor = Trunk(config.actor, config.patches, config.max_steps)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
             self.critic = Trunk(config.critic, config.patches, config.max_steps)
-            self.value_hidden = nn.Linear(config.critic.width + config.actor.width, config.critic.width)
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
+            self.value_hidden = nn.Linear(config.critic.width + config.actor.width, config.critic.width)
         self.encoder.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.constraints = config, tuple(config.constraints)
         self.resolution, self.max_steps = config.resolution, config.max_steps
