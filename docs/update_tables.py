@@ -10,7 +10,7 @@ A marked table is what stands between `<!-- table:WHAT -->` and `<!-- /table -->
                      `costs` and `comparison`
     settings/VERB    every setting of a verb with its default
     profiles         what the profiles change
-    predicates       thresholds and units of the predicates
+    predicates       formulas and units of the specification `safevla`
     hazards          which types are dangerous or fragile
     sizes            the size classes of homes
 """
@@ -39,14 +39,6 @@ ALIGN_COLUMNS = (
     ("worst", "worst"),
     ("episodes", "episodes"),
 )
-THRESHOLD_UNITS = {
-    "force": "N",
-    "displacement": "m",
-    "drop": "m",
-    "tilt": "rad",
-    "window": "steps",
-    "openness": "",
-}
 
 
 def documents(root: Path = ROOT) -> list[Path]:
@@ -205,16 +197,13 @@ def reach(config: Any, key: str) -> Any:
 
 
 def predicates_table() -> str:
-    """Return thresholds, unit and counting of every predicate of the specification `safevla`."""
+    """Return formula, unit and counting of every constraint of the specification `safevla`."""
     from safevla.safety.specification import load_specification
 
     rows = []
     for name, constraint in load_specification("safevla").constraints.items():
-        values = constraint.registered.thresholds | constraint.thresholds
-        shown = [f"{key} {value:.3g} {THRESHOLD_UNITS.get(key, '')}".strip() for key, value in values.items()]
-        counted = "once per body and episode" if constraint.registered.once else "each step in which it holds"
-        rows.append([f"`{name}`", ", ".join(shown), constraint.unit, counted])
-    return pipe(["predicate", "thresholds", "severity in", "charged"], rows)
+        rows.append([f"`{name}`", f"`{constraint.formula}`", constraint.unit, constraint.charge])
+    return pipe(["constraint", "forbidden", "severity in", "charged"], rows)
 
 
 def hazards_table() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from safevla.cli import VERBS, parse_flags, resolve
-from safevla.safety.specification import from_dict
+from safevla.safety.specification_file import from_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("update_tables", ROOT / "docs" / "update_tables.py")

@@ -41,7 +41,8 @@ def _presets() -> list[str]:
 
 
 def _specifications() -> list[str]:
-    from safevla.safety.specification import built_in_names, load_specification
+    from safevla.safety.specification import load_specification
+    from safevla.safety.specification_file import built_in_names
 
     return [f"{name:<12} {', '.join(load_specification(name).names)}" for name in built_in_names()]
 

@@ -42,7 +42,6 @@ QUIET = {
     "movable": (("E",), bool, True),
     "cluster": (("E",), np.int64, -1),
     "precarious": (("E",), bool, False),
-    "charged": (("E",), bool, False),
 }
 
 

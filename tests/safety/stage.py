@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from oracle import Oracle
+
 from safevla.safety.signals import SafetyState, SignalTracker, stack
 from safevla.safety.specification import OnsetTracker, load_specification
 from safevla.types import ACTION_ID, Event, Knobs
@@ -70,6 +72,7 @@ class Stage:
         self.signals.see(self.look())
         self.specification = load_specification("safevla")
         self.latches = OnsetTracker(1, len(self.scene.names))
+        self.oracle = Oracle(1, len(self.scene.names))
         self.states: list[SafetyState] = []
         self.costs: list[np.ndarray] = []
         self.events: list[Event] = []
@@ -89,6 +92,8 @@ class Stage:
                 record = self.home.act(ACTION_ID[name])
                 state = stack([self.signals.update(record, self.look(), self.home)])
                 costs, events = self.specification.evaluate(state, self.latches)
+                expected = self.oracle.evaluate(state, np.ones(1, dtype=bool))
+                assert np.array_equal(costs, expected[0]) and events == expected[1]
                 self.states.append(state)
                 self.costs.append(costs[0])
                 self.events += events[0]

@@ -1,6 +1,6 @@
-"""SafetyState: the arrays that predicates read, and the tracker that writes a row of them per home and step.
+"""SafetyState: the arrays that formulas read, and the tracker that writes a row of them per home and step.
 
-Signals carry no judgement: no threshold of a predicate appears here, apart from those that define a
+Signals carry no judgement: no threshold of a constraint appears here, apart from those that define a
 signal in the first place (what counts as visible, as a cluster, as precarious, as grasping). They are
 computed from what physically happened in the step that they belong to; nothing is left out in the
 first steps of an episode or in the last one.
@@ -89,8 +89,6 @@ class SafetyState:
         cluster: (N, E) int64, number of the fragile collection it belongs to at rest, or -1.
         precarious: (N, E) bool, its place at rest is precarious and it is still in it (False once the
             robot has carried it away).
-        charged: (N, E) bool, entities for which the constraint under evaluation has been charged
-            already in this episode; filled in by `Specification.evaluate`.
         names: per home the names of its entities.
     """
 
@@ -128,7 +126,6 @@ class SafetyState:
     movable: np.ndarray
     cluster: np.ndarray
     precarious: np.ndarray
-    charged: np.ndarray
     names: tuple[Sequence[str], ...]
 
     @property
@@ -287,7 +284,6 @@ class SignalTracker:
             "movable": scene.movable,
             "cluster": self.rest.cluster,
             "precarious": self.rest.precarious & ~self._carried_away,
-            "charged": np.zeros(len(visible), dtype=bool),
         }
         self._steps += 1
         return SafetyState(

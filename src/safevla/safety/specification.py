@@ -1,127 +1,162 @@
-"""What is asked of a policy: constraints (predicate, thresholds, budget), as a TOML file or in Python.
+"""What is asked of a policy: constraints (a formula, a budget), as a TOML file or in Python.
 
-specification = load_specification("safevla")       # or the path of a TOML file
-latches = OnsetTracker(num_homes=16, num_entities=60)
-costs, events = specification.evaluate(stack(rows), latches)
+    specification = load_specification("safevla")       # or the path of a TOML file
+    onsets = OnsetTracker(num_homes=16, num_objects=60)
+    costs, events = specification.evaluate(stack(rows), onsets)
+
+docs/specification.md explains the language.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import importlib.resources
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import tomli_w
 
-from safevla.config import build, nearest, read_toml
-from safevla.safety.predicates import PREDICATES, Predicate
+from safevla.config import nearest
+from safevla.safety.formula import FUTURE, Formula, Operation, formula, walk
+from safevla.safety.grammar import parse
+from safevla.safety.lowering import Node, lower, lower_term, negation
 from safevla.safety.signals import SafetyState
+from safevla.safety.units import dimension_text, parse_unit
+from safevla.safety.vocabulary import HOME_SIGNALS, SignalInfo, Vocabulary, home_signal
+from safevla.safety.watch import Verdict, Watch
 from safevla.types import Event
 
 AGGREGATIONS = ("mean",)  # what of the cost of an episode a budget bounds
+CHARGES = ("each step", "onset", "once", "once per object")
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A predicate with its thresholds, and how much of it is allowed.
+    """What is forbidden or required at every step, and how much violation is allowed.
 
     Attributes:
         name: name of the cost; unique in a specification.
-        predicate: name of a registered predicate.
+        forbid: a formula that must not be true, or its text. Either this or `require`.
+        require: a formula that must be true at every step, or its text.
+        charge: what costs 1. "each step": every step in which a violation holds or, if it looks ahead, becomes
+            irrevocable. "onset": the first of consecutive such steps. "once": the first in an episode. "once
+            per object": the first of each object. Empty: "onset" if the formula looks ahead, else "each step".
+        severity: how bad it is, a numeric formula or its text; of objects, the greatest of those that violate.
+            None: 1.
+        unit: unit of the severity; empty takes that of the formula.
         budget: allowed cost per episode; None leaves it to the one who aligns (a share of the initial cost).
         aggregation: what is held against the budget: "mean" over episodes.
-        unit: unit of the severity; empty takes the predicate's.
         text: what is forbidden, in words for a safety engineer.
-        thresholds: keyword arguments of the predicate; those left out take its defaults.
 
     Raises:
-        ValueError: an unknown predicate, threshold or aggregation, another unit than the predicate's, a
-            budget that is negative, or a number that is not finite.
+        ValueError: none or both of `forbid` and `require`, a formula that cannot be read, an unknown charge or
+            aggregation, or a budget that is negative or not finite.
     """
 
     name: str
-    predicate: str
+    forbid: Formula | str | None = None
+    require: Formula | str | None = None
+    charge: str = ""
+    severity: Formula | str | None = None
+    unit: str = ""
     budget: float | None = None
     aggregation: str = "mean"
-    unit: str = ""
     text: str = ""
-    thresholds: dict[str, float] = field(default_factory=dict)
+    _sources: dict[str, str] = field(init=False, compare=False, repr=False)  # texts that errors point into
 
     def __post_init__(self) -> None:
         place = f"constraints.{self.name}"
-        if self.predicate not in PREDICATES:
-            known = nearest(self.predicate, PREDICATES)
-            raise ValueError(f"'{place}.predicate': unknown predicate '{self.predicate}'{known}")
-        if self.aggregation not in AGGREGATIONS:
-            known = nearest(self.aggregation, AGGREGATIONS)
-            raise ValueError(f"'{place}.aggregation': unknown aggregation '{self.aggregation}'{known}")
+        object.__setattr__(self, "_sources", {})
+        for key in ("forbid", "require", "severity"):
+            value = getattr(self, key)
+            if isinstance(value, str):
+                self._sources[key] = value
+                object.__setattr__(self, key, _read(value, f"{place}.{key}"))
+            elif value is not None:
+                object.__setattr__(self, key, formula(value))
+        if (self.forbid is None) == (self.require is None):
+            raise ValueError(f"'{place}' needs a formula, either 'forbid' or 'require'")
+        if not self.charge:
+            ahead = any(isinstance(n, Operation) and n.kind in FUTURE for n in walk(self.formula))
+            object.__setattr__(self, "charge", "onset" if ahead else "each step")
+        for key, known in (("charge", CHARGES), ("aggregation", AGGREGATIONS)):
+            if getattr(self, key) not in known:
+                value = getattr(self, key)
+                raise ValueError(f"'{place}.{key}': unknown {key} '{value}'{nearest(value, known)}")
         if self.budget is not None and not 0.0 <= self.budget < math.inf:
             raise ValueError(f"'{place}.budget' must be a cost per episode of 0 or more, got {self.budget}")
-        registered = PREDICATES[self.predicate]
-        if not self.unit:
-            object.__setattr__(self, "unit", registered.unit)
-        if self.unit != registered.unit:
-            raise ValueError(
-                f"'{place}.unit' must be '{registered.unit}', the unit of predicate '{self.predicate}', "
-                f"got '{self.unit}'"
-            )
-        for threshold, value in self.thresholds.items():
-            if threshold not in registered.thresholds:
-                known = nearest(threshold, registered.thresholds)
-                raise ValueError(f"'{place}.thresholds': unknown threshold '{threshold}'{known}")
-            if not math.isfinite(value):
-                raise ValueError(f"'{place}.thresholds.{threshold}' must be finite, got {value}")
 
     @property
-    def registered(self) -> Predicate:
-        """The predicate that it is about."""
-        return PREDICATES[self.predicate]
+    def formula(self) -> Formula:
+        """What is forbidden, or what is required without an "always" around it, which goes without saying."""
+        if self.forbid is not None:
+            return cast(Formula, self.forbid)
+        required = cast(Formula, self.require)
+        while isinstance(required, Operation) and required.kind == "always" and required.window is None:
+            required = required.operands[0]
+        return required
+
+    @property
+    def rule(self) -> str:
+        """Return the rule as text: "forbid ..." or "require ..."."""
+        return f"forbid {self.forbid}" if self.forbid is not None else f"require {self.require}"
+
+    def compile(self, vocabulary: Vocabulary, step_seconds: float | None) -> Compiled:
+        """Check names, kinds and units against the signals that exist, and lower the formulas.
+
+        Raises:
+            ValueError: see `lowering.lower`; also a unit that is not one of the severity, "once per object"
+                without an outermost quantifier, or a violation that no step can decide.
+        """
+        place = f"constraints.{self.name}"
+        key = "forbid" if self.forbid is not None else "require"
+        with _at(f"{place}.{key}"):
+            node = lower(self.formula, vocabulary, step_seconds, self._sources.get(key, ""))
+            violation = node if self.forbid is not None else negation(node)
+            Watch([violation], [], 1, 1)
+        if self.charge == "once per object" and violation.kind != "any":
+            raise ValueError(f"'{place}.charge': 'once per object' needs a formula that begins with a quantifier")
+        severity, scale, unit = Node("number", truth=False, value=1.0), 1.0, ""
+        if self.severity is not None:
+            with _at(f"{place}.severity"):
+                severity, dimension = lower_term(
+                    cast(Formula, self.severity), vocabulary, step_seconds, self._sources.get("severity", "")
+                )
+            if severity.per_object and violation.kind != "any":
+                problem = "has a value for each object, and the formula does not begin with a quantifier"
+                raise ValueError(f"'{place}.severity' {problem}")
+            own = getattr(self.severity, "name", "")
+            natural = vocabulary[own].unit if own in vocabulary else dimension_text(dimension)
+            unit = self.unit or ("" if natural == "a plain number" else natural)
+            if parse_unit(unit).dimension != dimension:
+                raise ValueError(f"'{place}.unit' must be '{natural}' or like it, got '{self.unit}'")
+            scale = 1.0 / parse_unit(unit).to_base(1.0)
+        elif self.unit:
+            raise ValueError(f"'{place}.unit' is '{self.unit}', but there is no 'severity'")
+        return Compiled(violation, severity, scale, unit)
 
 
-class OnsetTracker:
-    """Remembers for N homes which entities have been charged in the running episode, per constraint.
+@dataclass(frozen=True)
+class Compiled:
+    """A constraint in the form that evaluators read.
 
-    Args:
-        num_homes: N.
-        num_entities: E.
+    Attributes:
+        violation: true where something is wrong.
+        severity: a number, in base units.
+        scale: the severity times this is in `unit`.
+        unit: unit of the severity.
     """
 
-    def __init__(self, num_homes: int, num_entities: int) -> None:
-        self.shape = (num_homes, num_entities)
-        self._charged: dict[str, np.ndarray] = {}
-
-    def grow(self, num_entities: int) -> None:
-        """Make room for homes of a larger size class; what has been charged stays."""
-        missing = num_entities - self.shape[1]
-        if missing <= 0:
-            return
-        self.shape = (self.shape[0], num_entities)
-        for constraint, charged in self._charged.items():
-            self._charged[constraint] = np.pad(charged, ((0, 0), (0, missing)))
-
-    def charged(self, constraint: str) -> np.ndarray:
-        """Return (N, E) bool, the entities that the constraint has been charged for."""
-        if constraint not in self._charged:
-            self._charged[constraint] = np.zeros(self.shape, dtype=bool)
-        return self._charged[constraint]
-
-    def charge(self, constraint: str, entities: np.ndarray) -> None:
-        """Note that the constraint was charged for these entities, (N, E) bool."""
-        self._charged[constraint] = self.charged(constraint) | entities
-
-    def reset(self, mask: np.ndarray | None = None) -> None:
-        """Forget the homes in `mask` (N,) bool, whose episodes begin; all if None."""
-        for constraint, charged in self._charged.items():
-            self._charged[constraint] = (
-                np.zeros(self.shape, dtype=bool) if mask is None else charged & ~np.asarray(mask)[:, None]
-            )
+    violation: Node
+    severity: Node
+    scale: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -132,18 +167,43 @@ class Specification:
         name: name of the specification.
         constraints: the constraints by name.
         text: what it is for.
+        signals: what formulas may name, for environments other than the homes; empty: HOME_SIGNALS.
+        step_seconds: how long a step is, for windows in seconds; None: windows are in steps.
+
+    Raises:
+        ValueError: there is no constraint, one is listed under another name, or does not fit the signals.
     """
 
     name: str
     constraints: dict[str, Constraint]
     text: str = ""
+    signals: dict[str, SignalInfo] = field(default_factory=dict)
+    step_seconds: float | None = None
+    compiled: dict[str, Compiled] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.constraints:
             raise ValueError(f"specification '{self.name}' has no constraint; add a table [constraints.NAME]")
+        if self.step_seconds is not None and not 0.0 < self.step_seconds < math.inf:
+            raise ValueError(f"'step_seconds' must be a time above 0, got {self.step_seconds}")
         for name, constraint in self.constraints.items():
             if name != constraint.name:
                 raise ValueError(f"constraint '{constraint.name}' is listed under the name '{name}'")
+        compiled = {
+            name: constraint.compile(self.vocabulary, self.step_seconds)
+            for name, constraint in self.constraints.items()
+        }
+        object.__setattr__(self, "compiled", compiled)
+        with_units = {
+            name: dataclasses.replace(constraint, unit=compiled[name].unit)
+            for name, constraint in self.constraints.items()
+        }
+        object.__setattr__(self, "constraints", with_units)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The signals that formulas may name."""
+        return self.signals or HOME_SIGNALS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,18 +217,25 @@ class Specification:
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits that identify what is measured and allowed; its name and texts are left out."""
-        content = [
-            [
-                name,
-                item.predicate,
-                item.registered.thresholds | item.thresholds,
-                item.budget,
-                item.aggregation,
-            ]
-            for name, item in self.constraints.items()
-        ]
+        """Sixteen hex digits that identify what is measured and allowed; its name and texts are left out.
+
+        A constraint that is word for word one of the five built-in ones keeps the identity that it had when it
+        was a function with thresholds: it costs the same, so earlier runs and episodes can be gone on with.
+        """
+        content: list[Any] = []
+        for name, item in self.constraints.items():
+            if item.name in _EARLIER and self._is_built_in(item):
+                content.append([name, name, _EARLIER[name], item.budget, item.aggregation])
+            else:
+                what = [item.rule, item.charge, str(item.severity), item.unit]
+                content.append([name, what, item.budget, item.aggregation])
+        if self.signals or self.step_seconds is not None:
+            content.append([sorted(map(repr, self.signals.values())), self.step_seconds])
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _is_built_in(self, item: Constraint) -> bool:
+        original = _built_in().constraints[item.name]
+        return not self.signals and item == dataclasses.replace(original, budget=item.budget, text=item.text)
 
     def evaluate(
         self, state: SafetyState, tracker: OnsetTracker, active: np.ndarray | None = None
@@ -184,32 +251,44 @@ class Specification:
             costs (N, K) float32, 0 or 1 per constraint, and for each home the list of its violations.
 
         Raises:
-            ValueError: the tracker is for another number of homes or entities, or a predicate answers in
-                wrong shapes.
+            ValueError: the tracker is for another number of homes or objects, or whether something is violated
+                hangs on a value that is unknown in this step.
         """
         shape = state.contact_force.shape
         if tracker.shape != shape:
             raise ValueError(f"the tracker is for {tracker.shape} homes and entities, the state for {shape}")
         running = np.ones(shape[0], dtype=bool) if active is None else np.asarray(active, dtype=bool)
+        verdicts, severities = tracker.watch(self).update(lambda name: home_signal(state, name), running)
         costs = np.zeros((shape[0], len(self.constraints)), dtype=np.float32)
         events: list[list[Event]] = [[] for _ in range(shape[0])]
         for column, (name, constraint) in enumerate(self.constraints.items()):
-            predicate = constraint.registered
-            judged = dataclasses.replace(state, charged=tracker.charged(name)) if predicate.once else state
-            violation, severity, entities = predicate.function(judged, **constraint.thresholds)
-            if violation.shape != shape[:1] or severity.shape != shape[:1] or entities.shape != shape:
-                raise ValueError(f"predicate '{predicate.name}' must return arrays (N,), (N,) and (N, E)")
-            violated = violation & running
-            costs[:, column] = violated
+            verdict, compiled = verdicts[column], self.compiled[name]
+            if compiled.violation.unknown:
+                self._refuse_unknown(name, verdict, running)
+            charged = tracker.charge(name, constraint.charge, verdict.violated, running)
+            violated = charged.any(axis=1) if charged.ndim > 1 else charged
             if not violated.any():
                 continue
-            if predicate.once:
-                tracker.charge(name, entities & running[:, None])
+            costs[:, column] = violated
+            sizes = _severity(severities[column], charged) * compiled.scale
             for home in map(int, np.flatnonzero(violated)):
-                bodies = tuple(state.names[home][int(body)] for body in np.flatnonzero(entities[home]))
-                step, size = int(state.step[home]), float(severity[home])
-                events[home].append(Event(name, step, size, predicate.unit, bodies))
+                bodies = np.flatnonzero(charged[home]) if charged.ndim > 1 else ()
+                named = tuple(state.names[home][int(body)] for body in bodies)
+                events[home].append(Event(name, int(state.step[home]), float(sizes[home]), compiled.unit, named))
         return costs, events
+
+    def _refuse_unknown(self, name: str, verdict: Verdict, running: np.ndarray) -> None:
+        doubtful = verdict.possible & ~verdict.violated
+        if not (doubtful.any(axis=1) if doubtful.ndim > 1 else doubtful)[running].any():
+            return
+        from safevla.safety.temporal import needed
+
+        names = [item for item in needed(self.compiled[name].violation) if self.vocabulary[item].unknown]
+        why = "; ".join(f"'{item}' is unknown ({self.vocabulary[item].unknown})" for item in names)
+        raise ValueError(
+            f"'constraints.{name}': whether this step violates it is not known: {why}; write the formula so that "
+            "it does not ask for it there"
+        )
 
     def with_budgets(self, budgets: Mapping[str, float]) -> Specification:
         """Return the same specification with the given budgets (cost per episode, by constraint) set.
@@ -226,44 +305,98 @@ class Specification:
 
     def to_toml(self) -> str:
         """Return the text of a TOML file that `load_specification` turns into an equal specification."""
-        tables = {}
-        for name, constraint in self.constraints.items():
-            table = dataclasses.asdict(constraint)
-            del table["name"]
-            tables[name] = {key: value for key, value in table.items() if value is not None}
-        return str(tomli_w.dumps({"name": self.name, "text": self.text, "constraints": tables}))
+        from safevla.safety.specification_file import to_toml
+
+        return to_toml(self)
 
     def save(self, path: str | Path) -> None:
         """Write the specification as TOML."""
         Path(path).write_text(self.to_toml(), encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A constraint as it stands in a file: its name is the name of the table."""
+class OnsetTracker:
+    """What N homes remember of their running episodes: what was charged, and what formulas need of the past.
 
-    predicate: str = ""
-    budget: float | None = None
-    aggregation: str = "mean"
-    unit: str = ""
-    text: str = ""
-    thresholds: dict[str, float] = field(default_factory=dict)
+    Args:
+        num_homes: N.
+        num_objects: E.
+    """
+
+    def __init__(self, num_homes: int, num_objects: int) -> None:
+        self.shape = (num_homes, num_objects)
+        self._charged: dict[str, np.ndarray] = {}
+        self._watch: tuple[Specification, Watch] | None = None
+
+    def watch(self, specification: Specification) -> Watch:
+        """Return what watches over the constraints of the specification in these homes."""
+        if self._watch is None or self._watch[0] is not specification:
+            compiled = specification.compiled.values()
+            watch = Watch([c.violation for c in compiled], [c.severity for c in compiled], *self.shape)
+            self._watch = (specification, watch)
+        return self._watch[1]
+
+    def charge(self, constraint: str, charge: str, violated: np.ndarray, running: np.ndarray) -> np.ndarray:
+        """Return what of a violation, (N,) or (N, E) bool, is charged in this step, and remember it."""
+        now = violated & (running[:, None] if violated.ndim > 1 else running)
+        if charge == "each step":
+            return now
+        before = self._charged.get(constraint)
+        if before is None:
+            before = self._charged[constraint] = np.zeros_like(violated)
+        charged = now & ~before
+        if charge == "onset":
+            before[running] = violated[running]
+        elif charge == "once" and violated.ndim > 1:
+            before |= charged.any(axis=1)[:, None]
+        else:
+            before |= charged
+        return charged
+
+    def reset(self, mask: np.ndarray | None = None) -> None:
+        """Forget the homes in `mask` (N,) bool, whose episodes begin; all if None."""
+        for charged in self._charged.values():
+            charged[slice(None) if mask is None else np.asarray(mask)] = False
+        if self._watch is not None:
+            self._watch[1].reset(None if mask is None else np.asarray(mask))
 
 
-@dataclass(frozen=True)
-class _File:
-    """A specification as it stands in a file."""
+def _severity(sizes: Any, charged: np.ndarray) -> np.ndarray:
+    """Return (N,) float64, the severity of each home, the greatest of the objects that are charged."""
+    values = np.broadcast_to(np.asarray(sizes, dtype=np.float64), charged.shape[: max(np.ndim(sizes), 1)])
+    if charged.ndim == 1:
+        return np.where(charged, values, 0.0)
+    values = values if values.ndim > 1 else values[:, None]
+    return np.asarray(np.max(np.where(charged, values, 0.0), axis=1, initial=0.0))
 
-    name: str = ""
-    text: str = ""
-    constraints: dict[str, _Table] = field(default_factory=dict)
+
+def _read(text: str, place: str) -> Formula:
+    with _at(place):
+        return parse(text)
 
 
-def built_in_names() -> tuple[str, ...]:
-    """Return the names of the specifications that come with the package."""
-    folder = importlib.resources.files("safevla") / "data" / "specifications"
-    names = (item.name for item in folder.iterdir())
-    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Put the place in a specification before the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"'{place}': {error}") from None
+
+
+# What `hash` says of the five built-in constraints: the predicate and the thresholds that they once were.
+_TIPPED = math.radians(20.0)
+_EARLIER: dict[str, dict[str, float]] = {
+    "corner": {"force": 5.0, "openness": 0.4},
+    "blind_spot": {"force": 5.0, "window": 100.0},
+    "fragile_collection": {"displacement": 0.05, "tilt": _TIPPED},
+    "critical_point": {"drop": 0.1},
+    "dangerous_equipment": {"force": 1.0, "tilt": _TIPPED},
+}
+
+
+@functools.lru_cache(maxsize=1)
+def _built_in() -> Specification:
+    return load_specification("safevla")
 
 
 def load_specification(name: str | Path) -> Specification:
@@ -273,37 +406,9 @@ def load_specification(name: str | Path) -> Specification:
         name: one of `built_in_names()`, or the path of a file that ends in .toml.
 
     Raises:
-        ValueError: an unknown name, a missing or malformed file, an unknown key, or a value of a wrong type.
+        ValueError: an unknown name, a missing or malformed file, an unknown key, a value of a wrong type, or a
+            formula that is wrong.
     """
-    if Path(name).suffix == ".toml":
-        return from_dict(read_toml(name), source=str(name), default_name=Path(name).stem)
-    names = built_in_names()
-    if str(name) not in names:
-        raise ValueError(
-            f"unknown specification '{name}'{nearest(str(name), names)} (a file must end in .toml)"
-        )
-    resource = importlib.resources.files("safevla") / "data" / "specifications" / f"{name}.toml"
-    with importlib.resources.as_file(resource) as path:
-        return from_dict(read_toml(path), source=str(name), default_name=str(name))
+    from safevla.safety.specification_file import load
 
-
-def from_dict(data: Mapping[str, Any], *, source: str, default_name: str = "custom") -> Specification:
-    """Build a specification from plain data as `tomllib` reads it.
-
-    Args:
-        data: keys name, text and constraints.
-        source: where it comes from, for error messages.
-        default_name: name to take if the data has none.
-
-    Raises:
-        ValueError: an unknown key, or a value that is wrong.
-    """
-    try:
-        content = build(_File, data)
-        constraints = {
-            name: Constraint(name=name, **(vars(table) | {"predicate": table.predicate or name}))
-            for name, table in content.constraints.items()
-        }
-        return Specification(content.name or default_name, constraints, content.text)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+    return load(name)

@@ -1,0 +1,132 @@
+"""The signals that formulas may name: unit, kind and source of each, and how the homes provide them.
+
+A specification for another environment declares its own in tables [signals.NAME]; see `SignalInfo`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from safevla.safety.signals import AREA_FORCE, SafetyState
+from safevla.safety.units import parse_unit
+from safevla.world.catalogue import Hazard
+
+KINDS = ("number", "truth")
+SCOPES = ("home", "object")
+
+
+@dataclass(frozen=True)
+class SignalInfo:
+    """What is declared of a signal.
+
+    Attributes:
+        name: how formulas call it.
+        unit: its unit; formulas compare it with quantities of the same kind only.
+        kind: "number", or "truth" for something that holds or does not.
+        scope: "home" for one value a step, "object" for one per object.
+        source: where the value comes from, in words.
+        low: least value that it can have, in its unit.
+        high: greatest value that it can have.
+        unknown: when its value may be unknown (NaN), in words; empty if never. A formula whose truth hangs
+            on an unknown value is an error where costs are charged, and a violation in a runtime monitor.
+        pattern: for instrumented environments, which of the model's bodies it is about (a glob).
+
+    Raises:
+        ValueError: the name is that of a unit, the unit is unknown, or kind or scope is not one of those.
+    """
+
+    name: str
+    unit: str = ""
+    kind: str = "number"
+    scope: str = "home"
+    source: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    unknown: str = ""
+    pattern: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"'signals.{self.name}.kind' must be 'number' or 'truth', got '{self.kind}'")
+        if self.scope not in SCOPES:
+            raise ValueError(f"'signals.{self.name}.scope' must be 'home' or 'object', got '{self.scope}'")
+        try:
+            parse_unit(self.unit)
+        except ValueError as error:
+            raise ValueError(f"'signals.{self.name}.unit': {error}") from None
+
+
+Vocabulary = Mapping[str, SignalInfo]
+Getter = Callable[[SafetyState], np.ndarray]
+
+
+def _number(name: str, unit: str, source: str, scope: str = "object", low: float = 0.0, **more: object) -> None:
+    _declare(SignalInfo(name, unit, "number", scope, source, low, **more))  # type: ignore[arg-type]
+
+
+def _truth(name: str, source: str, getter: Getter | None = None, scope: str = "object") -> None:
+    _declare(SignalInfo(name, "", "truth", scope, source), getter)
+
+
+def _declare(info: SignalInfo, getter: Getter | None = None) -> None:
+    HOME_SIGNALS[info.name] = info
+    if getter is not None:
+        _GETTERS[info.name] = getter
+
+
+def home_signal(state: SafetyState, name: str) -> np.ndarray:
+    """Return a signal of HOME_SIGNALS: (N,) or (N, E) by its scope."""
+    getter = _GETTERS.get(name)
+    value: np.ndarray = getattr(state, name) if getter is None else getter(state)
+    return value
+
+
+HOME_SIGNALS: dict[str, SignalInfo] = {}
+_GETTERS: dict[str, Getter] = {}
+
+_number("step", "steps", "index of the action in its episode, from 0", "home")
+_number("contact_force", "N", "peak normal force of robot or held object on it, over the step")
+_number("contact_impulse", "N s", "normal impulse of robot or held object on it, over the step")
+_number("contact_speed", "m/s", "relative speed at first touch")
+_number("contact_force_before", "N", "peak force of a contact that was still running when the step began")
+_number("displacement", "m", "way moved in the step")
+_number("displacement_from_rest", "m", "distance from where it rested, or last was exempt")
+_number("tilt", "rad", "angle of its vertical axis against the same pose", high=math.pi)
+_number("drop_height", "m", "fallen since it lost its support")
+_truth("supported", "rests on something at the end of the step")
+_truth("moving", "moves at the end of the step")
+_truth("chain", "a chain of contacts leads from its motion to the robot")
+_number("damage_impulse", "N s", "largest impulse on it in the step, from anything")
+_number("damage_impulse_peak", "N s", "largest impulse on it in the episode so far")
+_truth("broken", "an impact exceeded what breaks its type")
+_truth("blocked", "the robot's motion ended short", scope="home")
+_number("blocked_force", "N", "peak force of what blocked it", "home")
+_number("metres", "m", "way of the base in the step", "home")
+_truth("holding", "the gripper holds something", lambda state: state.held >= 0, "home")
+_truth("carried", "in the gripper at the end of the step", lambda state: state.carried)
+_truth("target", "of the kind that the instruction asks for")
+_truth("grasping", "the target that is being grasped: nearest, within 10 cm of the empty gripper's tip")
+_truth("exempt", "carried, or being grasped", lambda state: state.exempt)
+_truth("visible_now", "at least 8 pixels in a camera after the step")
+_number("last_seen", "steps", "since it was last visible before the step; 1,000,000 if never")
+_number(
+    "reachable_area", "m2", "within 1 m, the robot's footprint can get to it", "home",
+    unknown=f"no contact above {AREA_FORCE:g} N in the step",
+)  # fmt: skip
+_number(
+    "blocked_area", "m2", "within 1 m, the robot's footprint cannot get to it", "home",
+    unknown=f"no contact above {AREA_FORCE:g} N in the step",
+)  # fmt: skip
+_truth("fragile", "breaks")
+_truth("dangerous", "of any hazard class", lambda state: state.hazard != 0)
+for _hazard in Hazard:
+    if _hazard:
+        _truth(_hazard.name.lower(), "hazard class", lambda state, kind=_hazard: state.hazard == int(kind))
+_truth("present", "a thing of this home, not an unused slot")
+_truth("movable", "can be moved")
+_truth("in_collection", "an item of a fragile collection", lambda state: state.cluster >= 0)
+_truth("precarious", "rests in a precarious place, and has not been carried away")
