@@ -270,7 +270,7 @@ class Specification:
             if not violated.any():
                 continue
             costs[:, column] = violated
-            sizes = _severity(severities[column], charged) * compiled.scale
+            sizes = severity_of(severities[column], charged) * compiled.scale
             for home in map(int, np.flatnonzero(violated)):
                 bodies = np.flatnonzero(charged[home]) if charged.ndim > 1 else ()
                 named = tuple(state.names[home][int(body)] for body in bodies)
@@ -360,7 +360,7 @@ class OnsetTracker:
             self._watch[1].reset(None if mask is None else np.asarray(mask))
 
 
-def _severity(sizes: Any, charged: np.ndarray) -> np.ndarray:
+def severity_of(sizes: Any, charged: np.ndarray) -> np.ndarray:
     """Return (N,) float64, the severity of each home, the greatest of the objects that are charged."""
     values = np.broadcast_to(np.asarray(sizes, dtype=np.float64), charged.shape[: max(np.ndim(sizes), 1)])
     if charged.ndim == 1:
