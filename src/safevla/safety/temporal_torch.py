@@ -69,6 +69,10 @@ class Torch(Numpy):
             return self.smooth * torch.logsumexp(values / self.smooth, dim=axis)
         return torch.any(values, dim=axis) if self.truth else torch.amax(values, dim=axis)
 
+    def least(self, values: Tensor, axis: int) -> Tensor:
+        """Return the least value along an axis, top of none."""
+        return self.negative(self.greatest(self.negative(values), axis))
+
     def running(self, values: Tensor) -> Tensor:
         """Return the greatest value so far at each step."""
         if self.smooth:
