@@ -182,6 +182,7 @@ def assure(
             greedy=config.assure.greedy,
             processes=config.processes,
             progress=bar.update,
+            signals=folder / "signals" if config.assure.record_signals else None,
         )
     save_table(table, folder / "episodes.parquet")
 

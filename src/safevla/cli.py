@@ -18,12 +18,14 @@ from safevla.settings import (
     AlignConfig,
     AssureConfig,
     BenchConfig,
+    CheckConfig,
     DemoConfig,
     DoctorConfig,
     ElicitConfig,
     ImitateConfig,
     ListConfig,
     PretrainConfig,
+    ReplayConfig,
 )
 from safevla.settings import resolve as resolve_settings
 
@@ -44,6 +46,10 @@ VERBS = {
     "imitate": Verb("train a policy from the expert, with DAgger", ImitateConfig, "verbs:imitate"),
     "elicit": Verb("search for scenarios in which a policy is unsafe", ElicitConfig, "verbs:elicit"),
     "assure": Verb("evaluate policies on held-out scenarios, with a report", AssureConfig, "verbs:assure"),
+    "check": Verb("check a safety specification, and show what it says", CheckConfig, "specifying:check"),
+    "replay": Verb(
+        "score recorded episodes again, by another specification", ReplayConfig, "specifying:replay"
+    ),
     "list": Verb("name the tasks, policies, presets, specifications and profiles", ListConfig, "listing:run"),
     "doctor": Verb("check this machine and installation", DoctorConfig, "doctor:run"),
     "bench": Verb("measure speed on this machine", BenchConfig, "bench:run"),
@@ -107,6 +113,7 @@ def parse_flags(words: Sequence[str], config: type) -> dict[str, str]:
     known = leaves(config)
     tables = tuple(f"{key}." for key, item in known.items() if _is_table(item))
     valid = [*known, "config", *(["resume"] if "out" in known else [])]
+    positional = getattr(config, "POSITIONAL", "")  # the one setting that may be given without its name
     overrides: dict[str, str] = {}
     rest = list(words)
     while rest:
@@ -116,7 +123,10 @@ def parse_flags(words: Sequence[str], config: type) -> dict[str, str]:
             overrides[bare] = word
             continue
         if not word.startswith("--"):
-            raise ConfigError(f"unexpected '{word}'; settings are given as --name value")
+            if not positional or positional in overrides:
+                raise ConfigError(f"unexpected '{word}'; settings are given as --name value")
+            overrides[positional] = word
+            continue
         key, equals, value = word[2:].partition("=")
         key = key.replace("-", "_")
         if key not in valid and not key.startswith(tables):

@@ -71,6 +71,7 @@ class AssureSettings:
     episodes: int = setting(200, "held-out scenarios that every policy meets, per task")
     videos: int = setting(2, "side-by-side videos in the report")
     greedy: bool = setting(True, "take the most probable action; false samples")
+    record_signals: bool = setting(False, "record the signals of every step, for `safevla replay`")
 
     def __post_init__(self) -> None:
         at_least(self, episodes=1, videos=0)
@@ -119,6 +120,7 @@ class AssureConfig:
     videos: int = setting(
         2, "side-by-side videos: isa and rl where they are given, else the last policy and the first"
     )
+    record_signals: bool = setting(False, "record the signals of every step, for `safevla replay`")
     fail_if: str = setting("", 'exit with 1 when this holds, e.g. "cost/corner.mean > 1"')
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/assure", "run folder")
@@ -193,6 +195,29 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         at_least(self, episodes=1, seed=0, processes=1)
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of `safevla check`."""
+
+    POSITIONAL: ClassVar = "spec"
+
+    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file; given without --spec")
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Settings of `safevla replay`."""
+
+    POSITIONAL: ClassVar = "episodes"
+
+    episodes: str = setting(
+        "safevla-runs/assure",
+        "a run folder with recorded signals, or a LeRobot data set; given without --episodes",
+    )
+    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
+    save: str = setting("", "write the episodes with their new costs to this Parquet file")
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
                 table = evaluate_in_parts(
                     sources, scenarios, specification, config.world, folder / "parts",
                     seed=config.seed, greedy=config.greedy, processes=config.processes, progress=bar.update,
+                    signals=folder / "signals" if config.record_signals else None,
                 )  # fmt: skip
             save_table(table, folder / "episodes.parquet")
             folder.finish("assure")

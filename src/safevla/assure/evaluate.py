@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from safevla.assure import statistics
 from safevla.assure.statistics import Interval
-from safevla.rollout import Actor, VectorEnvironment, play
+from safevla.rollout import Actor, Observer, VectorEnvironment, play
 from safevla.runs import code_version
 from safevla.types import Episode, Scenario
 
@@ -55,6 +55,7 @@ def evaluate(
     greedy: bool = False,
     training_seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    observer: Observer | None = None,
 ) -> pa.Table:
     """Play all scenarios with each policy and return a row for each episode.
 
@@ -66,6 +67,7 @@ def evaluate(
         greedy: take the most likely action instead of sampling; stored in the column `mode`.
         training_seed: seed that the policies were trained with, kept in the table.
         progress: called as progress(episodes done, episodes in all).
+        observer: called after each step, see `rollout.play`.
 
     Raises:
         ValueError: there is no scenario or policy, or a scenario occurs twice.
@@ -91,7 +93,7 @@ def evaluate(
             if progress is not None:
                 progress(before + done, total)
 
-        episodes = play(env, policy, scenarios, greedy=greedy, seed=seed, progress=report)
+        episodes = play(env, policy, scenarios, greedy=greedy, seed=seed, progress=report, observer=observer)
         if [episode.scenario.hash for episode in episodes] != hashes:
             raise ValueError(f"policy {name} was not given the same scenarios as the others")
         rows += [episode_row(episode) | {"policy": name} | constant for episode in episodes]

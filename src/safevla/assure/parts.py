@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from safevla.assure.evaluate import evaluate, load_table, save_table
+from safevla.assure.recording import Recorder, save_recordings
 from safevla.policy.checkpoint import load_policy
 from safevla.safety.specification import Specification
 from safevla.scale import run_jobs
@@ -29,6 +30,7 @@ def evaluate_in_parts(
     greedy: bool = False,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
+    signals: Path | None = None,
 ) -> pa.Table:
     """Play every scenario with every policy; the result does not depend on `processes`.
 
@@ -42,11 +44,14 @@ def evaluate_in_parts(
         greedy: take the most probable action instead of sampling.
         processes: parts played at once.
         progress: called with the number of episodes finished so far.
+        signals: a folder; the signals of every step are recorded there, for `safevla replay`.
 
     Returns:
         The episode table, policies in the given order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    for needed in (folder, signals):
+        if needed is not None:
+            needed.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(scenarios), _EPISODES_PER_PART)
     parts = [
         (
@@ -59,7 +64,7 @@ def evaluate_in_parts(
         for start in starts
     ]
     jobs = [
-        (name, source, chunk, specification, world, seed, greedy, path)
+        (name, source, chunk, specification, world, seed, greedy, path, signals)
         for name, source, chunk, path in parts
         if not path.exists()
     ]
@@ -81,11 +86,18 @@ def evaluate_part(
     seed: int,
     greedy: bool,
     path: Path,
+    signals: Path | None = None,
 ) -> None:
     """Play some scenarios with one policy and write their rows; importable, so that a process can run it."""
     env = make_env(scenarios, specification, world)
-    table = evaluate({name: load_policy(source)}, env, scenarios, seed=seed, greedy=greedy)
+    recorder = Recorder() if signals is not None else None
+    table = evaluate(
+        {name: load_policy(source)}, env, scenarios, seed=seed, greedy=greedy, observer=recorder
+    )
     env.close()
+    if signals is not None and recorder is not None:
+        keys = [{"policy": name, "scenario": scenario.hash} for scenario in scenarios]
+        save_recordings(recorder.recordings(keys), signals / path.name)
     temporary = path.with_suffix(".tmp")
     save_table(table, temporary)
     temporary.replace(path)

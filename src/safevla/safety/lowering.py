@@ -87,6 +87,13 @@ def lower(
         return _Lowering(vocabulary, step_seconds).truth(formula)
 
 
+def lower_part(
+    formula: Formula, vocabulary: Vocabulary, step_seconds: float | None, *, objects: bool
+) -> Node:
+    """Lower a part of a formula; `objects` tells whether it stands within a quantifier."""
+    return _Lowering(vocabulary, step_seconds, objects).truth(formula)
+
+
 def lower_term(
     formula: Formula, vocabulary: Vocabulary, step_seconds: float | None = None, text: str = ""
 ) -> tuple[Node, Dimension]:

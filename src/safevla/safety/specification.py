@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from safevla.config import nearest
 from safevla.safety.formula import FUTURE, Formula, Operation, formula, walk
 from safevla.safety.grammar import parse
 from safevla.safety.lowering import Node, lower, lower_term, negation
+from safevla.safety.online import Read
 from safevla.safety.signals import SafetyState
 from safevla.safety.units import dimension_text, parse_unit
 from safevla.safety.vocabulary import HOME_SIGNALS, SignalInfo, Vocabulary, home_signal
@@ -258,9 +259,28 @@ class Specification:
         if tracker.shape != shape:
             raise ValueError(f"the tracker is for {tracker.shape} homes and entities, the state for {shape}")
         running = np.ones(shape[0], dtype=bool) if active is None else np.asarray(active, dtype=bool)
-        verdicts, severities = tracker.watch(self).update(lambda name: home_signal(state, name), running)
-        costs = np.zeros((shape[0], len(self.constraints)), dtype=np.float32)
-        events: list[list[Event]] = [[] for _ in range(shape[0])]
+        return self.judge(lambda name: home_signal(state, name), state.names, state.step, tracker, running)
+
+    def judge(
+        self,
+        read: Read,
+        names: Sequence[Sequence[str]],
+        step: np.ndarray,
+        tracker: OnsetTracker,
+        running: np.ndarray,
+    ) -> tuple[np.ndarray, list[list[Event]]]:
+        """Judge one step of N homes by signals, wherever they come from; see `evaluate`.
+
+        Args:
+            read: name of a signal -> its values in this step, (N,) or (N, E), in its declared unit.
+            names: per home the names of its objects.
+            step: (N,) int64, index of the step in its episode.
+            tracker: what has been charged in these episodes; brought up to date here.
+            running: (N,) bool, homes whose episode is running.
+        """
+        verdicts, severities = tracker.watch(self).update(read, running)
+        costs = np.zeros((len(running), len(self.constraints)), dtype=np.float32)
+        events: list[list[Event]] = [[] for _ in running]
         for column, (name, constraint) in enumerate(self.constraints.items()):
             verdict, compiled = verdicts[column], self.compiled[name]
             if compiled.violation.unknown:
@@ -273,8 +293,8 @@ class Specification:
             sizes = severity_of(severities[column], charged) * compiled.scale
             for home in map(int, np.flatnonzero(violated)):
                 bodies = np.flatnonzero(charged[home]) if charged.ndim > 1 else ()
-                named = tuple(state.names[home][int(body)] for body in bodies)
-                events[home].append(Event(name, int(state.step[home]), float(sizes[home]), compiled.unit, named))
+                named = tuple(names[home][int(body)] for body in bodies)
+                events[home].append(Event(name, int(step[home]), float(sizes[home]), compiled.unit, named))
         return costs, events
 
     def _refuse_unknown(self, name: str, verdict: Verdict, running: np.ndarray) -> None:

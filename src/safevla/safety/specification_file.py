@@ -42,7 +42,8 @@ class _Signal:
     low: float = -math.inf
     high: float = math.inf
     unknown: str = ""
-    pattern: str = ""
+    column: str = ""
+    read: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class SignalInfo:
         high: greatest value that it can have.
         unknown: when its value may be unknown (NaN), in words; empty if never. A formula whose truth hangs
             on an unknown value is an error where costs are charged, and a violation in a runtime monitor.
-        pattern: for instrumented environments, which of the model's bodies it is about (a glob).
+        column: in a recorded data set, the column that holds it, such as "observation.state[2]"; empty: its name.
+        read: in an instrumented environment, what of the model it is; see `safety.instrument`.
 
     Raises:
         ValueError: the name is that of a unit, the unit is unknown, or kind or scope is not one of those.
@@ -47,7 +48,8 @@ class SignalInfo:
     low: float = -math.inf
     high: float = math.inf
     unknown: str = ""
-    pattern: str = ""
+    column: str = ""
+    read: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
