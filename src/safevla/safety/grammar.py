@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,12 @@ from safevla.safety import units
 from safevla.safety.formula import FUNCTIONS, Formula, Number, Operation, Signal, Window, both, either
 
 _UNIT = "(?:" + "|".join(sorted(units.SYMBOLS, key=len, reverse=True)) + r")\b"
+_KEYWORDS = (
+    "any|every|object|that|is|implies|iff|xor|or|and|since|until|not|once|historically|previous|eventually|"
+    "always|next|true|false|end"
+)
+_ENDS = r"(?![\w.])"
+_NAME = rf"(?!(?:{_KEYWORDS}){_ENDS})[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*"
 GRAMMAR = rf"""
 ?start: formula
 ?formula: implication
@@ -46,29 +53,29 @@ GRAMMAR = rf"""
 window: "[" bound ["," (bound | END)] "]"
 bound: QUANTITY                                                -> quantity
 
-QUANTIFIER.2: /(any|every)\b/
-_OBJECT.2: /object\b/
-_THAT.2: /that\b/
-_IS.2: /is\b/
-IMPLIES.2: /implies\b|->/
-IFF.2: /iff\b/
-XOR.2: /xor\b/
-_OR.2: /or\b/
-_AND.2: /and\b/
-SINCE.2: /since\b/
-UNTIL.2: /until\b/
-NOT.2: /not\b/
-TEMPORAL.2: /(once|historically|previous|eventually|always|next)\b/
-TRUTH.2: /(true|false)\b/
+QUANTIFIER.2: /(any|every){_ENDS}/
+_OBJECT.2: /object{_ENDS}/
+_THAT.2: /that{_ENDS}/
+_IS.2: /is{_ENDS}/
+IMPLIES.2: /implies{_ENDS}|->/
+IFF.2: /iff{_ENDS}/
+XOR.2: /xor{_ENDS}/
+_OR.2: /or{_ENDS}/
+_AND.2: /and{_ENDS}/
+SINCE.2: /since{_ENDS}/
+UNTIL.2: /until{_ENDS}/
+NOT.2: /not{_ENDS}/
+TEMPORAL.2: /(once|historically|previous|eventually|always|next){_ENDS}/
+TRUTH.2: /(true|false){_ENDS}/
 FUNCTION.2: /({"|".join(FUNCTIONS)})(?=\s*\()/
-END.2: /end\b/
+END.2: /end{_ENDS}/
 COMPARISON: /<=|>=|==|!=|<|>/
 PLUS: "+"
 MINUS: "-"
 TIMES: "*"
 OVER: "/"
 QUANTITY: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(\s*{_UNIT}(\s*[\/*]?\s*{_UNIT})*)?/
-NAME: /[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*/
+NAME: /{_NAME}/
 %ignore /\s+/
 """
 
@@ -132,21 +139,29 @@ def parse(text: str) -> Formula:
         result: Formula = _Builder().transform(tree)
         return result
     except lark.exceptions.UnexpectedCharacters as error:
-        found = text[error.pos_in_stream]
-        raise FormulaError(f"unexpected character '{found}'", text, error.pos_in_stream) from None
+        place = int(error.pos_in_stream)
+        word = re.match(r"\w+", text[place:])
+        if word is None:
+            raise FormulaError(f"unexpected character '{text[place]}'", text, place) from None
+        raise FormulaError(f"expected {_expected(error.allowed)}, found '{word[0]}'", text, place) from None
     except lark.exceptions.UnexpectedToken as error:
         at_end = error.token.type == "$END"
         place = len(text) if at_end else int(error.token.start_pos or 0)
-        if error.token.type == "NAME" and re.search(r"\d\s*$", text[:place]):
-            close = nearest(str(error.token), units.SYMBOLS)
+        close = nearest(str(error.token), units.SYMBOLS)
+        if re.search(r"\d\s*$", text[:place]) and len(error.token) > 1 and "did you mean" in close:
             raise FormulaError(f"unknown unit '{error.token}'{close}", text, place) from None
         found = "the end" if at_end else f"'{error.token}'"
-        expected = _expected(error.interactive_parser.accepts() if error.interactive_parser else set())
-        raise FormulaError(f"expected {expected}, found {found}", text, place) from None
+        accepted = error.interactive_parser.accepts() if error.interactive_parser else set()
+        raise FormulaError(f"expected {_expected(accepted)}, found {found}", text, place) from None
     except lark.exceptions.VisitError as error:
         if isinstance(error.orig_exc, FormulaError):
             raise FormulaError(error.orig_exc.problem, text, error.orig_exc.place) from None
         raise
+
+
+def is_name(text: str) -> bool:
+    """Return whether a signal can be called that."""
+    return re.fullmatch(_NAME, text) is not None and text not in FUNCTIONS
 
 
 @lru_cache(maxsize=1)
@@ -154,7 +169,7 @@ def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", propagate_positions=True, maybe_placeholders=True)
 
 
-def _expected(terminals: set[str]) -> str:
+def _expected(terminals: Iterable[str]) -> str:
     names = set(terminals)
     words = []
     if names >= _START_OF_FORMULA:
@@ -163,7 +178,7 @@ def _expected(terminals: set[str]) -> str:
     elif names >= _START_OF_TERM:
         names -= _START_OF_TERM
         words.append("a number or a signal")
-    words += sorted(_WORDS[name] for name in names)
+    words += sorted(_WORDS.get(name, name) for name in names)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 

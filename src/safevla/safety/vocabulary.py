@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safevla.safety.grammar import is_name
 from safevla.safety.signals import AREA_FORCE, SafetyState
-from safevla.safety.units import parse_unit
+from safevla.safety.units import SYMBOLS, parse_unit
 from safevla.world.catalogue import Hazard
 
 KINDS = ("number", "truth")
@@ -52,6 +53,9 @@ class SignalInfo:
     read: str = ""
 
     def __post_init__(self) -> None:
+        if self.name in SYMBOLS or not is_name(self.name):
+            raise ValueError(f"a signal cannot be called '{self.name}'; take letters, digits, '_' and '.', and no "
+                             "unit or word of the language")  # fmt: skip
         if self.kind not in KINDS:
             raise ValueError(f"'signals.{self.name}.kind' must be 'number' or 'truth', got '{self.kind}'")
         if self.scope not in SCOPES:
@@ -90,7 +94,10 @@ def home_signal(state: SafetyState, name: str) -> np.ndarray:
 HOME_SIGNALS: dict[str, SignalInfo] = {}
 _GETTERS: dict[str, Getter] = {}
 
-_number("step", "steps", "index of the action in its episode, from 0", "home")
+_declare(
+    SignalInfo("step_index", "steps", source="index of the action in its episode, from 0", low=0.0),
+    lambda state: state.step,
+)
 _number("contact_force", "N", "peak normal force of robot or held object on it, over the step")
 _number("contact_impulse", "N s", "normal impulse of robot or held object on it, over the step")
 _number("contact_speed", "m/s", "relative speed at first touch")
