@@ -313,6 +313,47 @@ def test_the_past_begins_with_the_episode_and_stands_still_with_its_home() -> No
     assert rule.evaluate(step, tracker)[0][:, 0].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "any object: broken and once[1, 3] carried",
+        "any object: broken and not eventually[0, 2] not carried",
+        "any object: (broken) since[0, 4] carried and not carried",
+        "blocked and once[2, 3] blocked",
+    ],
+)
+@pytest.mark.parametrize("charge_policy", ["onset", "once", "each step"])
+def test_homes_may_get_more_objects_while_others_play(text: str, charge_policy: str) -> None:
+    rng = np.random.default_rng(5)
+    rule = one(text, charge=charge_policy)
+    small, grown = OnsetTracker(2, 3), OnsetTracker(2, 3)
+    seen = []
+    for step in range(12):
+        if step == 6:
+            grown.grow(5)
+        entities = 5 if step >= 6 else 3
+        values = {
+            "broken": rng.random((2, 3)) < 0.7, "held": rng.integers(-1, 3, 2), "blocked": rng.random(2) < 0.5,
+        }  # fmt: skip
+        costs, events = rule.evaluate(make_state(2, 3, step=step, **values), small)
+        values["broken"] = np.pad(values["broken"], ((0, 0), (0, entities - 3)))
+        more_costs, more_events = rule.evaluate(make_state(2, entities, step=step, **values), grown)
+        assert np.array_equal(costs, more_costs) and events == more_events
+        seen.append(costs.sum())
+    assert sum(seen) > 0
+    grown.grow(4)
+    assert grown.shape == (2, 5)
+
+
+def test_unused_slots_are_no_objects() -> None:
+    state = make_state(present={(0, 1): False, E: False}, supported={(0, 1): False})
+    assert one("any object: not supported").evaluate(state, OnsetTracker(1, 4))[0].tolist() == [[0.0]]
+    everything = one("", forbid=None, require="every object: supported")
+    assert everything.evaluate(state, OnsetTracker(1, 4))[0].tolist() == [[0.0]]
+    state = make_state(supported={(0, 1): False})
+    assert everything.evaluate(state, OnsetTracker(1, 4))[1][0][0].bodies == ("home0_entity1",)
+
+
 def test_severity_is_in_its_unit_and_of_what_is_charged() -> None:
     state = make_state(drop_height={E: 0.25, (0, 1): 0.75}, chain={E: True})
     rule = one("any object: chain", severity="drop_height", unit="cm")

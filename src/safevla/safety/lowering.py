@@ -203,7 +203,10 @@ class _Lowering:
         condition, body = (self.truth(part) for part in formula.operands)
         self.objects = False
         body = body if formula.kind == "any" else negation(body)
-        chosen = _spread(join("and", [condition, body]))
+        # Objects are things that are there, not the unused slots of a home.
+        present = self.vocabulary.get("present")
+        there = [_signal(present)] if present is not None and present.scope == "object" else []
+        chosen = _spread(join("and", [condition, body, *there]))
         some = Node("any", (chosen,), unknown=chosen.unknown)
         return some if formula.kind == "any" else negation(some)
 

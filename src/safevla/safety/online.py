@@ -88,6 +88,11 @@ class Program:
         for memory, _, _ in self._memories:
             memory.reset(slice(None) if mask is None else np.flatnonzero(mask))
 
+    def take_over(self, earlier: Program) -> None:
+        """Remember what the same program remembers, in as many homes with fewer objects."""
+        for (own, _, _), (other, _, _) in zip(self._memories, earlier._memories, strict=True):
+            own.take_over(other)
+
     def _compile(self, node: Node, upper: bool) -> int:
         key = (node, upper and node.unknown)
         if key not in self._slots:
@@ -222,6 +227,12 @@ class Memory:
         """Forget the past of some homes."""
         raise NotImplementedError
 
+    def take_over(self, earlier: Memory) -> None:
+        """Remember what another one remembers, which has the same homes and perhaps fewer objects."""
+        own = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        self._together, self._apart = earlier._together, earlier._apart
+        take_over([own[name] for name in own], [getattr(earlier, name) for name in own])
+
     def places(self, rows: Rows, num_homes: int) -> tuple[Any, Any]:
         """Return index of the ring and index of the homes to write to, and go on by one step."""
         if self._apart is None and rows is None:
@@ -234,6 +245,12 @@ class Memory:
         own = self._apart[homes]
         self._apart[homes] = (own + 1) % self.size
         return own, homes
+
+
+def take_over(own: Sequence[np.ndarray], earlier: Sequence[np.ndarray]) -> None:
+    """Copy arrays into others, whose last axis, the objects, may be longer."""
+    for array, values in zip(own, earlier, strict=True):
+        array[..., : values.shape[-1]] = values
 
 
 class Delay(Memory):

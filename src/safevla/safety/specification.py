@@ -347,6 +347,20 @@ class OnsetTracker:
         self._charged: dict[str, np.ndarray] = {}
         self._watch: tuple[Specification, Watch] | None = None
 
+    def grow(self, num_objects: int) -> None:
+        """Make room for homes with more objects; what is remembered stays."""
+        missing = num_objects - self.shape[1]
+        if missing <= 0:
+            return
+        self.shape = (self.shape[0], num_objects)
+        for constraint, charged in self._charged.items():
+            if charged.ndim > 1:
+                self._charged[constraint] = np.pad(charged, ((0, 0), (0, missing)))
+        if self._watch is not None:
+            specification, earlier = self._watch
+            self._watch = None
+            self.watch(specification).take_over(earlier)
+
     def watch(self, specification: Specification) -> Watch:
         """Return what watches over the constraints of the specification in these homes."""
         if self._watch is None or self._watch[0] is not specification:

@@ -16,7 +16,7 @@ import numpy as np
 
 from safevla.safety.formula import PAST
 from safevla.safety.lowering import Node, horizon, looks_ahead, nodes
-from safevla.safety.online import Program, Read
+from safevla.safety.online import Program, Read, take_over
 from safevla.safety.temporal import Evaluator, Numpy
 
 
@@ -87,6 +87,13 @@ class Watch:
                 verdicts.append(ahead.update([next(pairs) for _ in ahead.leaves], active))
         return verdicts, values[self._num_values :]
 
+    def take_over(self, earlier: Watch) -> None:
+        """Remember what a watch over the same violations remembers, in as many homes with fewer objects."""
+        self._program.take_over(earlier._program)
+        for own, other in zip(self._ahead, earlier._ahead, strict=True):
+            if own is not None and other is not None:
+                take_over(own.memories, other.memories)
+
     def reset(self, mask: np.ndarray | None = None) -> None:
         """Forget the past of the homes in `mask` (N,) bool; of all if None."""
         self._program.reset(mask)
@@ -116,6 +123,11 @@ class _Ahead:
         self._possible = [np.zeros(size, dtype=bool) for size in sizes]
         # Steps for which the violation is known, or that were before the episode.
         self._known = np.ones((shape[0], reach + 1, *shape[1:])[: 3 if node.per_object else 2], dtype=bool)
+
+    @property
+    def memories(self) -> list[np.ndarray]:
+        """What it remembers."""
+        return [*self._certain, *self._possible, self._known]
 
     def _cut(self, node: Node, positive: bool) -> Node:
         """Replace each leaf by a signal, named by its number and by whether the violation grows with it."""
