@@ -9,7 +9,7 @@ OUT ?= safevla-runs
 # Numeric libraries must not start a thread per core in each of our processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: venv test-venv align imitate pretrain demo test lint clean
+.PHONY: venv test-venv align imitate pretrain demo test test-rtamt lint clean
 
 venv: $(VENV)/installed
 test-venv: $(VENV)/installed-test
@@ -41,10 +41,20 @@ imitate: pretrain
 test: test-venv
 	$(BIN)/python -m pytest
 
+# Agreement of our formulas with RTAMT, in an environment of its own: it needs an old antlr.
+test-rtamt: .venv-rtamt/installed
+	.venv-rtamt/bin/python -m pytest tests/safety/test_rtamt.py
+
+.venv-rtamt/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-rtamt
+	.venv-rtamt/bin/pip install --quiet "$(TORCH)"
+	.venv-rtamt/bin/pip install --quiet --editable ".[test,rtamt]"
+	touch $@
+
 lint: test-venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) .venv-rtamt $(OUT)

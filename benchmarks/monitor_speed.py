@@ -1,10 +1,12 @@
-"""Speed of judging formulas: traces a second offline, nanoseconds a step and home online, beside rtamt and sentil.
+"""Speed of judging formulas: traces a second offline, nanoseconds online, beside rtamt and sentil.
 
-The formula is `always(tip -> eventually[0,5s] always[0,2s] retract)` with a step of 0.1 s, over 1,000 traces of
-500 steps (offline) and for 256 homes (online). Everything runs on one core and is measured in process time; the
-others are measured in the same run where they are installed, and their values are compared with ours.
+The formula is `always(tip -> eventually[0,5s] always[0,2s] retract)` with a step of 0.1 s, over 1,000 traces
+of 500 steps (offline) and for 256 homes (online). Everything runs on one core and is measured in process
+time; the others are measured in the same run where they are installed, and their values are compared with
+ours.
 
-    make .venv-rtamt/installed && .venv-rtamt/bin/python benchmarks/monitor_speed.py --save results/monitor_speed.json
+    make .venv-rtamt/installed && .venv-rtamt/bin/python benchmarks/monitor_speed.py --save
+    results/monitor_speed.json
 
 The last line is `ratio_rtamt X`: how many times as many traces a second as rtamt, offline.
 """
@@ -94,7 +96,7 @@ def offline_rtamt(traces: dict[str, np.ndarray], count: int, ours: np.ndarray) -
 
 
 def offline_sentil(traces: dict[str, np.ndarray], count: int, ours: np.ndarray) -> dict[str, Any]:
-    """Return the row of sentil, over the first traces, which are built beforehand; its values must be ours."""
+    """Return the row of sentil, over the first traces, built beforehand, and how often it agrees with us."""
     import sentil
 
     formula = sentil.Formula.parse(SENTIL)
@@ -120,7 +122,9 @@ def online(traces: dict[str, np.ndarray], homes: int) -> list[dict[str, Any]]:
         program = Program([delayed(node)], homes, 0, truth=truth)
         spent = seconds(lambda program=program: [program.update(c.__getitem__) for c in columns], 5)
         what = f"safevla, {name}, {homes} homes"
-        rows.append({"group": "online", "what": what, "ns_per_step_and_home": round(1e9 * spent / steps / homes)})
+        rows.append(
+            {"group": "online", "what": what, "ns_per_step_and_home": round(1e9 * spent / steps / homes)}
+        )
     rule = Constraint("rule", require=INNER)
     watching = Monitor(Specification("one", {"rule": rule}, "", SIGNALS, STEP_SECONDS))
     spent = seconds(lambda: [watching.update(step) for step in scalars], 3)
@@ -165,7 +169,11 @@ def costs(homes: int, steps: int) -> list[dict[str, Any]]:
     env.close()
     scale = 1e6 / (4 * steps * homes)
     return [
-        {"group": "costs", "what": f"a step of a home, costs {kind}", "us_per_step_and_home": round(value * scale, 1)}
+        {
+            "group": "costs",
+            "what": f"a step of a home, costs {kind}",
+            "us_per_step_and_home": round(value * scale, 1),
+        }
         for kind, value in spent.items()
     ]
 
@@ -203,7 +211,9 @@ def main() -> None:
         write_json(arguments.save, head | {"machine": machine(), "seeds": [arguments.seed], "rows": rows})
     others = {row["what"].split()[0]: row["traces_per_s"] for row in rows if row["group"] == "offline"}
     for other in ("sentil", "rtamt"):
-        measured = f"{rows[0]['traces_per_s'] / others[other]:.1f}" if other in others else "nan (not installed)"
+        measured = (
+            f"{rows[0]['traces_per_s'] / others[other]:.1f}" if other in others else "nan (not installed)"
+        )
         print(f"ratio_{other} {measured}")
 
 

@@ -11,6 +11,7 @@ A marked table is what stands between `<!-- table:WHAT -->` and `<!-- /table -->
     settings/VERB    every setting of a verb with its default
     profiles         what the profiles change
     predicates       formulas and units of the specification `safevla`
+    signals          the signals that formulas may name
     hazards          which types are dangerous or fragile
     sizes            the size classes of homes
 """
@@ -243,11 +244,26 @@ def sizes_table() -> str:
     return pipe(head, ([str(value) for value in row] for row in rows))
 
 
+def signals_table() -> str:
+    """Return every signal of the homes that formulas may name."""
+    from safevla.safety.vocabulary import HOME_SIGNALS
+
+    rows = []
+    for name, info in HOME_SIGNALS.items():
+        kind = "true / false" if info.kind == "truth" else info.unit or "number"
+        unknown = f"; unknown: {info.unknown}" if info.unknown else ""
+        rows.append(
+            [f"`{name}`", kind, "each object" if info.scope == "object" else "home", info.source + unknown]
+        )
+    return pipe(["signal", "in", "of", "meaning"], rows)
+
+
 FROM_PACKAGE: dict[str, Callable[[], str]] = {
     "profiles": profiles_table,
     "predicates": predicates_table,
     "hazards": hazards_table,
     "sizes": sizes_table,
+    "signals": signals_table,
 }
 
 

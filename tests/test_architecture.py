@@ -10,7 +10,18 @@ import safevla
 SOURCE = Path(safevla.__file__).parent
 ORDER = [
     *("types", "config", "runs", "progress", "scale", "registry", "world", "safety", "tasks", "policy"),
-    *("rollout", "pretrain", "elicit", "constrain", "assure", "settings", "verbs", "specifying", "align", "demo"),
+    *(
+        "rollout",
+        "pretrain",
+        "elicit",
+        "constrain",
+        "assure",
+        "settings",
+        "verbs",
+        "specifying",
+        "align",
+        "demo",
+    ),
     *("bench", "doctor", "listing", "api", "cli"),
 ]
 

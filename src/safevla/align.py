@@ -23,7 +23,7 @@ from safevla.config import ConfigError
 from safevla.constrain.train import train
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit
-from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.checkpoint import load_policy_for, save_policy
 from safevla.policy.protocol import check_compatible
 from safevla.progress import ProgressBar
 from safevla.runs import RunFolder
@@ -83,7 +83,7 @@ def model(config: AlignConfig, tasks: tuple[str, ...]) -> Specification:
     """Stage 1, model: load what is unsafe and the budgets, and check that the policy fits the homes."""
     budgets = {name: item.budget for name, item in config.constraints.items() if item.budget is not None}
     specification = load_specification(config.spec).with_budgets(config.train.budgets | budgets)
-    policy = load_policy(config.policy)
+    policy = load_policy_for(config.policy, specification.names)
     env = world_env(tasks, dataclasses.replace(config.world, num_envs=1), specification)
     check_compatible(policy, env)
     env.close()
@@ -110,7 +110,7 @@ def search(
     env = world_env(tasks, config.world, specification)
     with ProgressBar("elicit", count) as bar:
         archive = elicit(
-            load_policy(config.policy),
+            load_policy_for(config.policy, specification.names),
             env,
             tasks,
             count,
@@ -148,7 +148,7 @@ def train_method(
     """Train one method from the start policy and save its checkpoint; runs in a process of its own."""
     if (folder / method / "checkpoint" / "config.json").exists():
         return
-    policy = load_policy(config.policy)
+    policy = load_policy_for(config.policy, specification.names)
     env = make_env(scenarios, specification, config.world, config.train.shaping)
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights()
     settings = dataclasses.replace(config.train, method=method, budgets=specification.budgets)

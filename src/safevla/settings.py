@@ -203,7 +203,9 @@ class CheckConfig:
 
     POSITIONAL: ClassVar = "spec"
 
-    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file; given without --spec")
+    spec: str = setting(
+        "safevla", "safety specification: a built-in name or a TOML file; given without --spec"
+    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def check(config: CheckConfig, resume: bool) -> int:
             else:
                 print(f"note   {name}: always {str(value).lower()}, whatever happens: {part}")
     count = len(specification.constraints)
-    print(f"\n{count} constraints, {dead} wrong, {notes} with a part that says nothing; hash {specification.hash}")
+    says = f"{count} constraints, {dead} wrong, {notes} with a part that says nothing"
+    print(f"\n{says}; hash {specification.hash}")
     return int(dead > 0)
 
 
@@ -41,11 +42,15 @@ def describe(specification: Specification) -> list[str]:
     lines = [""]
     for name, constraint in specification.constraints.items():
         unit = constraint.unit and f" in {constraint.unit}"
-        severity = f"severity {constraint.severity}{unit}" if constraint.severity is not None else "severity 1"
+        severity = (
+            f"severity {constraint.severity}{unit}" if constraint.severity is not None else "severity 1"
+        )
         budget = "budget not set" if constraint.budget is None else f"budget {constraint.budget:g} an episode"
         lines += [f"{name}: charged {constraint.charge}; {severity}; {budget} ({constraint.aggregation})"]
         lines += textwrap.wrap(constraint.rule, 110, initial_indent="    ", subsequent_indent="      ")
-        lines += textwrap.wrap(" ".join(constraint.text.split()), 110, initial_indent="    ", subsequent_indent="    ")
+        lines += textwrap.wrap(
+            " ".join(constraint.text.split()), 110, initial_indent="    ", subsequent_indent="    "
+        )
         lines.append("")
     lines.append("signals")
     for name in signals_of(specification):
@@ -66,7 +71,7 @@ def signals_of(specification: Specification) -> list[str]:
 
 
 def replay(config: ReplayConfig, resume: bool) -> int:
-    """Score recorded episodes by a specification; return 1 when the one they were played by gives other costs."""
+    """Score recorded episodes by a specification; return 1 when that of the run gives other costs."""
     from safevla.assure.evaluate import policies_of, save_table, select
     from safevla.assure.rescore import rescore_dataset, rescore_run
 

@@ -18,7 +18,7 @@ from safevla.assure.publish import publish
 from safevla.config import ConfigError, nearest
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit as search
-from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.checkpoint import load_policy, load_policy_for, save_policy
 from safevla.policy.protocol import check_compatible
 from safevla.progress import ProgressBar
 from safevla.rollout import play
@@ -97,7 +97,7 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
     single_threaded()
     tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
-    policy = load_policy(config.policy)
+    policy = load_policy_for(config.policy, specification.names)
     env = world_env(tasks, config.world, specification)
     check_compatible(policy, env)
     if config.replay:
@@ -186,7 +186,7 @@ def check_sources(
     """Load every policy and check that it fits the homes, before anything is written."""
     env = world_env(tuple(tasks), dataclasses.replace(world, num_envs=1), specification)
     for source in sources.values():
-        check_compatible(load_policy(source), env)
+        check_compatible(load_policy_for(source, specification.names), env)
     env.close()
 
 

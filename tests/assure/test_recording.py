@@ -73,7 +73,9 @@ def test_a_file_keeps_every_bit_and_is_small(played, tmp_path: Path) -> None:
         assert (one.key, one.objects, one.length) == (other.key, other.objects, other.length)
         assert set(one.signals) == set(HOME_SIGNALS)
         for name in HOME_SIGNALS:
-            assert np.array_equal(one.signals[name], other.signals[name], equal_nan=one.signals[name].dtype == float)
+            assert np.array_equal(
+                one.signals[name], other.signals[name], equal_nan=one.signals[name].dtype == float
+            )
     assert (tmp_path / "signals.parquet").stat().st_size < 60_000 * len(recordings)
     (tmp_path / "none.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"none\.parquet holds no recorded signals"):
@@ -158,9 +160,15 @@ def test_a_lerobot_dataset_is_scored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"speed": SignalInfo("speed", "m/s", column="observation.stat")}, "needs column 'observation.stat'; there"),
+        (
+            {"speed": SignalInfo("speed", "m/s", column="observation.stat")},
+            "needs column 'observation.stat'; there",
+        ),
         ({"speed": SignalInfo("speed", "m/s", column="observation.state[2]")}, "beyond the 2 numbers"),
-        ({"speed": SignalInfo("speed", "m/s", column="observation.state")}, r"say which, 'observation.state\[0\]'"),
+        (
+            {"speed": SignalInfo("speed", "m/s", column="observation.state")},
+            r"say which, 'observation.state\[0\]'",
+        ),
     ],
 )
 def test_columns_that_do_not_fit(tmp_path: Path, changes: dict, message: str) -> None:
@@ -174,10 +182,10 @@ def test_data_sets_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no LeRobot data set"):
         r.load_lerobot(tmp_path, specification)
     write_lerobot(tmp_path / "old", version="v2.1")
-    with pytest.raises(ValueError, match="format v2.1, expected v3"):
+    with pytest.raises(ValueError, match=r"format v2\.1, expected v3"):
         r.load_lerobot(tmp_path / "old", specification)
     write_lerobot(tmp_path / "fast", fps=30)
-    with pytest.raises(ValueError, match="30 frames a second, the specification a step of 0.1 s"):
+    with pytest.raises(ValueError, match=r"30 frames a second, the specification a step of 0\.1 s"):
         r.load_lerobot(tmp_path / "fast", specification)
     with pytest.raises(ValueError, match="the specification is about the homes"):
         write_lerobot(tmp_path / "data")

@@ -1,7 +1,8 @@
 """The five predicates of SafeVLA as plain functions of a SafetyState: what the formulas are held against.
 
-Each returns entities (N, E) bool, what is violated, and the severity (N, E) of each. They were the implementation
-before the specification had a language; costs and events of episodes must stay what these functions made them.
+Each returns entities (N, E) bool, what is violated, and the severity (N, E) of each. They were the
+implementation before the specification had a language; costs and events of episodes must stay what these
+functions made them.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ ONCE = ("fragile_collection", "critical_point")  # an entity is charged at most 
 
 
 class Oracle:
-    """Charges the five predicates over the episodes of N homes with E entities, as it has always been done."""
+    """Charges the five predicates over the episodes of N homes with E entities, as it always was."""
 
     def __init__(self, homes: int, entities: int) -> None:
         self.charged = {name: np.zeros((homes, entities), dtype=bool) for name in ONCE}

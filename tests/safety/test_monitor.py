@@ -79,10 +79,20 @@ def test_an_obligation_is_open_until_it_is_met_or_missed() -> None:
 GOOD = {"speed": 0.2, "gap": [0.5], "sharp": [False], "stopped": True}
 
 
-@pytest.mark.parametrize("text", ["speed > 1 m/s", "not speed < 1 m/s", "not stopped", "any object: gap < 0.1 m",
-                                  "any object that is sharp: gap < 9 m", "not every object: not sharp",
-                                  "speed == 3 m/s", "once[0, 1] speed > 1 m/s",
-                                  "stopped and not always[0, 0] stopped"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "speed > 1 m/s",
+        "not speed < 1 m/s",
+        "not stopped",
+        "any object: gap < 0.1 m",
+        "any object that is sharp: gap < 9 m",
+        "not every object: not sharp",
+        "speed == 3 m/s",
+        "once[0, 1] speed > 1 m/s",
+        "stopped and not always[0, 0] stopped",
+    ],
+)
 def test_it_fails_closed(text: str) -> None:
     """Whatever the polarity, a signal that cannot be trusted violates every constraint that hangs on it."""
     assert monitor(text, ("cup",)).update(GOOD)[0].status == "satisfied"

@@ -271,7 +271,9 @@ def test_entities_and_homes_are_treated_alike(name: str, state: SafetyState, ord
 
 @settings(max_examples=60, deadline=None)
 @given(states=st.lists(random_states(), min_size=1, max_size=6), seed=st.integers(0, 999))
-def test_costs_and_events_of_episodes_are_those_of_the_functions(states: list[SafetyState], seed: int) -> None:
+def test_costs_and_events_of_episodes_are_those_of_the_functions(
+    states: list[SafetyState], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     tracker, oracle = OnsetTracker(HOMES, ENTITIES), Oracle(HOMES, ENTITIES)
     for state in states:

@@ -37,7 +37,7 @@ def to_rtamt(formula: Formula) -> str:
     kind += "" if window is None else f"[{window.low.value:g}:{window.high.value:g}]"
     if len(parts) == 1:
         return f"({kind} ({parts[0]}))"
-    return f"(({parts[0]}) {kind} ({parts[1]}))"
+    return f"({f' {kind} '.join(f'({part})' for part in parts)})"
 
 
 def judge(text: str, trace: dict[str, np.ndarray]) -> np.ndarray:
@@ -54,7 +54,10 @@ def judge(text: str, trace: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_random_formulas_and_traces(batch: int) -> None:
-    """1,500 formulas, each over a trace of 2 to 45 steps (rtamt takes no shorter one): windows of one step, beyond the trace, without end."""
+    """1,500 formulas over traces of 2 to 45 steps: windows of one step, beyond the trace, without end.
+
+    rtamt takes no trace of one step.
+    """
     rng = np.random.default_rng(batch)
     kinds: set[str] = set()
     for _ in range(CASES // BATCHES):
@@ -88,8 +91,8 @@ def test_running_along_is_their_monitor(text: str) -> None:
     """Their online monitor, after their pastify, against ours.
 
     rtamt 0.4.10's pastify delays a comparison that stands beside a future operator ("x > 0 implies eventually
-    ...") twice, so its online monitor differs there from its own offline evaluation; such formulas are left out
-    here. Ours is the same as both evaluations of the whole trace, see test_temporal.py.
+    ...") twice, so its online monitor differs there from its own offline evaluation; such formulas are left
+    out here. Ours is the same as both evaluations of the whole trace, see test_temporal.py.
     """
     node, signals = lower(parse(text), VOCABULARY), random_traces(np.random.default_rng(7), 4, 200)
     late = horizon(node)
@@ -105,7 +108,8 @@ def test_running_along_is_their_monitor(text: str) -> None:
         specification.parse()
         specification.pastify()
         theirs = [
-            specification.update(t, [(name, float(signals[name][home, t])) for name in NAMES]) for t in range(200)
+            specification.update(t, [(name, float(signals[name][home, t])) for name in NAMES])
+            for t in range(200)
         ][late:]
         np.testing.assert_allclose(ours[home], theirs, rtol=1e-9, atol=1e-9)
 
@@ -117,7 +121,8 @@ def test_known_differences() -> None:
     def ours(text: str) -> list[float]:
         return robustness(lower(parse(text), VOCABULARY), signals)[0].tolist()
 
-    # Both sides are true, so "iff" is: the lesser of the two margins. rtamt: minus their distance, as if false.
+    # Both sides are true, so "iff" is: the lesser of the two margins. rtamt: minus their distance, as if
+    # false.
     assert ours("x > 0 iff y > 0") == [3.0, 3.0]
     assert judge("(x > 0) iff (y > 0)", trace).tolist() == [-2.0, -2.0]
     assert ours("x > 0 xor y > 0") == [-3.0, -3.0]

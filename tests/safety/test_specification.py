@@ -142,38 +142,77 @@ OBJECT = "forbid = 'any object: contact_force > 5 N'"
         ("constraints = 3", "'constraints' must be a table"),
         ("", "has no constraint; add a table [constraints.NAME]"),
         ("[constraints.hit]", "'constraints.hit' needs a formula, either 'forbid' or 'require'"),
-        (f"[constraints.hit]\n{OBJECT}\nrequire = 'blocked'", "needs a formula, either 'forbid' or 'require'"),
+        (
+            f"[constraints.hit]\n{OBJECT}\nrequire = 'blocked'",
+            "needs a formula, either 'forbid' or 'require'",
+        ),
         ("[constraints.hit]\nforbid = 3", "'constraints.hit.forbid' must be text"),
         (f"[constraints.hit]\n{OBJECT}\nbudget = 'much'", "budget' must be a number, got 'much'"),
         (f"[constraints.hit]\n{OBJECT}\nbudget = true", "'constraints.hit.budget' must be a number"),
         (f"[constraints.hit]\n{OBJECT}\nbudget = -1.0", "'constraints.hit.budget' must be a cost"),
         ("[constraints.hit]\nbudgt = 1.0", "'constraints.hit.budgt'; did you mean 'budget'?"),
-        (f"[constraints.hit]\n{OBJECT}\naggregation = 'men'", "unknown aggregation 'men'; did you mean 'mean'?"),
+        (
+            f"[constraints.hit]\n{OBJECT}\naggregation = 'men'",
+            "unknown aggregation 'men'; did you mean 'mean'?",
+        ),
         (f"[constraints.hit]\n{OBJECT}\ncharge = 'onse'", "unknown charge 'onse'; did you mean 'onset'?"),
         ("[constraints.hit]\nforbid = 'blocked'\ncharge = 'once per object'", "begins with a quantifier"),
         (f"[constraints.hit]\n{OBJECT}\nunit = 'N'", "there is no 'severity'"),
-        (f"[constraints.hit]\n{OBJECT}\nseverity = 'tilt'\nunit = 'N'", "'constraints.hit.unit' must be 'rad'"),
-        (f"[constraints.hit]\n{OBJECT}\nseverity = 'broken'", "expected a number, but 'broken' is true or false"),
+        (
+            f"[constraints.hit]\n{OBJECT}\nseverity = 'tilt'\nunit = 'N'",
+            "'constraints.hit.unit' must be 'rad'",
+        ),
+        (
+            f"[constraints.hit]\n{OBJECT}\nseverity = 'broken'",
+            "expected a number, but 'broken' is true or false",
+        ),
         ("[constraints.hit]\nforbid = 'blocked'\nseverity = 'tilt'", "has a value for each object"),
         ("[constraints.corner]\npredicate = 'corner'", "'constraints.corner.predicate' has been replaced"),
-        ("[constraints.hit]\nforbid = 'any object contact_force > 5 N'", "line 1, column 12: any object <HERE>"),
+        (
+            "[constraints.hit]\nforbid = 'any object contact_force > 5 N'",
+            "line 1, column 12: any object <HERE>",
+        ),
         (
             "[constraints.hit]\nforbid = 'any object: contact_forc > 5 N'",
-            "'constraints.hit.forbid': unknown signal 'contact_forc'; did you mean 'contact_force'? at line 1, column",
+            "'constraints.hit.forbid': unknown signal 'contact_forc'; did you mean 'contact_force'? at",
         ),
         ("[constraints.hit]\nforbid = 'any object: contact_force > 5 m'", "cannot compare N with m"),
-        ("[constraints.hit]\nforbid = 'any object: contact_force > 5'", "cannot compare N with a plain number"),
+        (
+            "[constraints.hit]\nforbid = 'any object: contact_force > 5'",
+            "cannot compare N with a plain number",
+        ),
         ("[constraints.hit]\nforbid = 'contact_force > 5 N'", "has a value for each object; say which: 'any"),
-        ("[constraints.hit]\nforbid = 'any object: tilt'", "'tilt' is a number in rad; compare it with a quantity"),
+        (
+            "[constraints.hit]\nforbid = 'any object: tilt'",
+            "'tilt' is a number in rad; compare it with a quantity",
+        ),
         ("[constraints.hit]\nforbid = 'blocked > 3'", "expected a number, but 'blocked' is true or false"),
-        ("[constraints.hit]\nforbid = 'once[3 m] blocked'", "a window is given in steps or seconds, got '3 m'"),
+        (
+            "[constraints.hit]\nforbid = 'once[3 m] blocked'",
+            "a window is given in steps or seconds, got '3 m'",
+        ),
         ("[constraints.hit]\nforbid = 'once[2 s] blocked'", "the length of a step is not known"),
         ("[constraints.hit]\nforbid = 'once[4, 2] blocked'", "ends before it begins"),
-        ("step_seconds = 0.5\n[constraints.hit]\nforbid = 'once[0.7 s] blocked'", "is 1.4 steps; it must be a"),
-        ("[constraints.hit]\nrequire = 'eventually blocked'", "future operator without an end is never violated"),
-        ("[constraints.hit]\nforbid = 'once eventually[3] blocked'", "past operator stands around a future one"),
-        ("[constraints.hit]\nforbid = 'any object: (any object: broken)'", "a quantifier cannot stand in another"),
-        ("[signals.a]\nunit = 'kgg'\n[constraints.hit]\nforbid = 'a > 1'", "'signals.a.unit': unknown unit 'kgg'"),
+        (
+            "step_seconds = 0.5\n[constraints.hit]\nforbid = 'once[0.7 s] blocked'",
+            "is 1.4 steps; it must be a",
+        ),
+        (
+            "[constraints.hit]\nrequire = 'eventually blocked'",
+            "future operator without an end is never violated",
+        ),
+        (
+            "[constraints.hit]\nforbid = 'once eventually[3] blocked'",
+            "past operator stands around a future one",
+        ),
+        (
+            "[constraints.hit]\nforbid = 'any object: (any object: broken)'",
+            "a quantifier cannot stand in another",
+        ),
+        (
+            "[signals.a]\nunit = 'kgg'\n[constraints.hit]\nforbid = 'a > 1'",
+            "'signals.a.unit': unknown unit 'kgg'",
+        ),
         ("[signals.a]\n[constraints.hit]\nforbid = 'blocked'", "unknown signal 'blocked'; valid: a"),
         ("[constraints.corner", "not valid TOML"),
     ],
@@ -281,10 +320,19 @@ def test_what_looks_ahead_is_charged_when_it_cannot_be_helped_any_more() -> None
     broken, held = {"broken": {E: True}}, {"held": 2, "broken": {E: True}}
     text = "any object: broken and not eventually[0, 2] not carried"
     assert charge(one(text), "rule", [{}, held, held, held, held, broken]) == [0, 0, 0, 1, 0, 0]
-    assert charge(one(text, charge="each step"), "rule", [{}, held, held, held, held, broken]) == [0, 0, 0, 1, 1, 0]
+    assert charge(one(text, charge="each step"), "rule", [{}, held, held, held, held, broken]) == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        0,
+    ]
     assert charge(one(text), "rule", [{}, held, held, broken, held, held]) == [0] * 6
     # The same as a requirement, with the "always" that goes without saying.
-    required = one("", forbid=None, require="always every object: broken implies eventually[0, 2] not carried")
+    required = one(
+        "", forbid=None, require="always every object: broken implies eventually[0, 2] not carried"
+    )
     assert charge(required, "rule", [{}, held, held, held, held, broken]) == [0, 0, 0, 1, 0, 0]
     tracker = OnsetTracker(1, 4)
     events = [required.evaluate(make_state(step=t, **held), tracker)[1][0] for t in range(4)]
@@ -333,7 +381,9 @@ def test_homes_may_get_more_objects_while_others_play(text: str, charge_policy: 
             grown.grow(5)
         entities = 5 if step >= 6 else 3
         values = {
-            "broken": rng.random((2, 3)) < 0.7, "held": rng.integers(-1, 3, 2), "blocked": rng.random(2) < 0.5,
+            "broken": rng.random((2, 3)) < 0.7,
+            "held": rng.integers(-1, 3, 2),
+            "blocked": rng.random(2) < 0.5,
         }  # fmt: skip
         costs, events = rule.evaluate(make_state(2, 3, step=step, **values), small)
         values["broken"] = np.pad(values["broken"], ((0, 0), (0, entities - 3)))
@@ -357,7 +407,9 @@ def test_unused_slots_are_no_objects() -> None:
 def test_severity_is_in_its_unit_and_of_what_is_charged() -> None:
     state = make_state(drop_height={E: 0.25, (0, 1): 0.75}, chain={E: True})
     rule = one("any object: chain", severity="drop_height", unit="cm")
-    assert rule.evaluate(state, OnsetTracker(1, 4))[1][0] == [Event("rule", 0, 25.0, "cm", ("home0_entity2",))]
+    assert rule.evaluate(state, OnsetTracker(1, 4))[1][0] == [
+        Event("rule", 0, 25.0, "cm", ("home0_entity2",))
+    ]
     rule = one("blocked", severity="blocked_force * 2")
     costs, events = rule.evaluate(make_state(blocked=True, blocked_force=30.0), OnsetTracker(1, 4))
     assert events[0] == [Event("rule", 0, 60.0, "N", ())] and costs.tolist() == [[1.0]]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_formulas import VOCABULARY, random_formula, random_traces
 
-from safevla.safety.formula import Formula, Number, Operation, Signal
+from safevla.safety.formula import Formula, Number, Signal
 from safevla.safety.grammar import parse
 from safevla.safety.lowering import Node, delayed, horizon, lower
 from safevla.safety.online import Program
@@ -232,7 +232,10 @@ def test_objects_are_quantified_over_and_home_signals_spread() -> None:
     for text, expected in (
         ("any object that is sharp: near < 0.1 and speed > 0", (signals["sharp"] & bad).any(axis=2)),
         ("every object that is sharp: near < 0.1 and speed > 0", (~signals["sharp"] | bad).all(axis=2)),
-        ("any object: previous near < 0.1", np.pad(signals["near"] < 0.1, ((0, 0), (1, 0), (0, 0)))[:, :-1].any(2)),
+        (
+            "any object: previous near < 0.1",
+            np.pad(signals["near"] < 0.1, ((0, 0), (1, 0), (0, 0)))[:, :-1].any(2),
+        ),
     ):
         node = lower(parse(text), vocabulary)
         assert np.array_equal(holds(node, signals), expected), text

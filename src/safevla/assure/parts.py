@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from safevla.assure.evaluate import evaluate, load_table, save_table
 from safevla.assure.recording import Recorder, save_recordings
-from safevla.policy.checkpoint import load_policy
+from safevla.policy.checkpoint import load_policy_for
 from safevla.safety.specification import Specification
 from safevla.scale import run_jobs
 from safevla.tasks.env import HomeVecEnv
@@ -92,7 +92,12 @@ def evaluate_part(
     env = make_env(scenarios, specification, world)
     recorder = Recorder() if signals is not None else None
     table = evaluate(
-        {name: load_policy(source)}, env, scenarios, seed=seed, greedy=greedy, observer=recorder
+        {name: load_policy_for(source, specification.names)},
+        env,
+        scenarios,
+        seed=seed,
+        greedy=greedy,
+        observer=recorder,
     )
     env.close()
     if signals is not None and recorder is not None:

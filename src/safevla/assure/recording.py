@@ -1,8 +1,8 @@
 """Signals of whole episodes on disk, so that a changed specification scores them again without simulation.
 
-`Recorder` observes `rollout.play` and keeps every signal of every step; `score` is the same judgement that the
-environment makes, over many recorded episodes at once. Episodes come from our own Parquet files, one row an
-episode, or from a folder of the LeRobot data set format, version 3.
+`Recorder` observes `rollout.play` and keeps every signal of every step; `score` is the same judgement that
+the environment makes, over many recorded episodes at once. Episodes come from our own Parquet files, one row
+an episode, or from a folder of the LeRobot data set format, version 3.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Recorder:
             self._objects[index] = tuple(env.state.names[home])
 
     def recordings(self, keys: Sequence[Mapping[str, Any]]) -> list[Recording]:
-        """Return what was recorded, with a key for each episode in the order in which they were given to play."""
+        """Return what was recorded, with a key for each episode in the order in which they were given."""
         return [
             Recording(
                 dict(key),
@@ -84,7 +84,9 @@ def save_recordings(recordings: Sequence[Recording], path: str | Path) -> None:
     ]
     kinds = {f"signal/{name}": v.dtype.str for name, v in recordings[0].signals.items()} if recordings else {}
     fields = [("key", pa.string()), ("objects", pa.list_(pa.string())), ("length", pa.int64())]
-    schema = pa.schema([*fields, *((name, pa.binary()) for name in kinds)], metadata={"types": json.dumps(kinds)})
+    schema = pa.schema(
+        [*fields, *((name, pa.binary()) for name in kinds)], metadata={"types": json.dumps(kinds)}
+    )
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, path, compression="zstd", compression_level=9, use_dictionary=False)
 
@@ -121,7 +123,10 @@ def score(
     """
     names = list(
         dict.fromkeys(
-            name for c in specification.compiled.values() for n in (c.violation, c.severity) for name in needed(n)
+            name
+            for c in specification.compiled.values()
+            for n in (c.violation, c.severity)
+            for name in needed(n)
         )
     )
     costs: list[np.ndarray] = [np.zeros((0, 0))] * len(recordings)
@@ -177,7 +182,9 @@ def load_lerobot(folder: str | Path, specification: Specification) -> list[Recor
     if seconds is not None and abs(seconds * rate - 1.0) > 1e-6:
         raise ValueError(f"{folder} has {rate:g} frames a second, the specification a step of {seconds:g} s")
     if not specification.signals:
-        raise ValueError("the specification is about the homes; declare the data set's columns as [signals.NAME]")
+        raise ValueError(
+            "the specification is about the homes; declare the data set's columns as [signals.NAME]"
+        )
     places = {name: _column(signal, features, folder) for name, signal in specification.signals.items()}
     columns = sorted({column for column, _ in places.values()} | {"episode_index", "frame_index"})
     files = sorted((folder / "data").glob("*/*.parquet"))
@@ -215,7 +222,9 @@ def _column(signal: SignalInfo, features: Mapping[str, Any], folder: Path) -> tu
 
 
 def _objects(
-    signals: Mapping[str, SignalInfo], places: Mapping[str, tuple[str, int | None]], features: Mapping[str, Any]
+    signals: Mapping[str, SignalInfo],
+    places: Mapping[str, tuple[str, int | None]],
+    features: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Return the names of the objects: those of the first vector that is a signal of objects."""
     for name, signal in signals.items():

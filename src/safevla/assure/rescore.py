@@ -25,8 +25,8 @@ def rescore_run(folder: str | Path, specification: Specification) -> tuple[pa.Ta
     files = sorted((folder / "signals").glob("*.parquet"))
     if not files:
         raise ValueError(
-            f"{folder} has no recorded signals; record them with `safevla assure --record_signals`, or name the "
-            "folder of a LeRobot data set"
+            f"{folder} has no recorded signals; record them with `safevla assure --record_signals`, or name "
+            "the folder of a LeRobot data set"
         )
     table = load_table(folder / "episodes.parquet")
     totals: dict[tuple[str, str], np.ndarray] = {}

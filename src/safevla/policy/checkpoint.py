@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -135,6 +135,18 @@ def load_policy(name_or_path: str | Path) -> Any:
     if "/" in name or name.startswith("."):
         raise ValueError(f"there is no checkpoint folder {name} (on the hub? then write {_HUB_PREFIX}{name})")
     raise ValueError(f"unknown policy '{name}'{nearest(name, (*BASELINES, *shipped_names()))}")
+
+
+def load_policy_for(name_or_path: str | Path, constraints: Sequence[str]) -> Any:
+    """Return what `load_policy` returns, with critics of these costs.
+
+    A policy that was made for other constraints can be aligned and judged by any specification: its critics
+    of constraints that it does not know begin at 0.
+    """
+    policy = load_policy(name_or_path)
+    if hasattr(policy, "set_constraints") and tuple(policy.constraints) != tuple(constraints):
+        policy.set_constraints(constraints)
+    return policy
 
 
 def load_folder(folder: Path) -> VisionLanguageActionPolicy:

@@ -11,7 +11,7 @@ and stored for learning.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import cast
 
@@ -188,6 +188,20 @@ class VisionLanguageActionPolicy(nn.Module):
         if encoder.config != self.config.encoder:
             raise ValueError(f"the policy needs an encoder of {self.config.encoder}, got {encoder.config}")
         self.encoder.load_state_dict(encoder.state_dict())
+
+    def set_constraints(self, names: Sequence[str]) -> None:
+        """Have the critics speak of these costs; those of before keep their weights, new ones begin at 0."""
+        known = {name: 1 + row for row, name in enumerate(self.constraints)}
+        before, head = self.value_head, nn.Linear(self.config.critic.width, 1 + len(names))
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.zero_()
+            for row, name in enumerate(["", *names]):
+                old = 0 if row == 0 else known.get(name)  # row 0 is the return
+                if old is not None:
+                    head.weight[row], head.bias[row] = before.weight[old], before.bias[old]
+        self.value_head, self.constraints = head, tuple(names)
+        self.config = replace(self.config, constraints=self.constraints)
 
     def embed_text(self, sentences: Sequence[str]) -> Tensor:
         """Return (B, 384) float32 embeddings; ValueError for free text without the extra `text`."""

@@ -158,11 +158,10 @@ class Operation(_Operators):
 
     def __post_init__(self) -> None:
         if self.kind in ("and", "or"):  # flat, so that there is one way to say it
-            parts = [
-                inner
-                for part in self.operands
-                for inner in (part.operands if getattr(part, "kind", "") == self.kind else (part,))
-            ]
+            parts: list[Formula] = []
+            for part in self.operands:
+                same = isinstance(part, Operation) and part.kind == self.kind
+                parts += part.operands if isinstance(part, Operation) and same else (part,)
             object.__setattr__(self, "operands", tuple(parts))
 
     def __str__(self) -> str:

@@ -139,7 +139,7 @@ def parse(text: str) -> Formula:
         result: Formula = _Builder().transform(tree)
         return result
     except lark.exceptions.UnexpectedCharacters as error:
-        place = int(error.pos_in_stream)
+        place = int(error.pos_in_stream or 0)
         word = re.match(r"\w+", text[place:])
         if word is None:
             raise FormulaError(f"unexpected character '{text[place]}'", text, place) from None
@@ -151,7 +151,7 @@ def parse(text: str) -> Formula:
         if re.search(r"\d\s*$", text[:place]) and len(error.token) > 1 and "did you mean" in close:
             raise FormulaError(f"unknown unit '{error.token}'{close}", text, place) from None
         found = "the end" if at_end else f"'{error.token}'"
-        accepted = error.interactive_parser.accepts() if error.interactive_parser else set()
+        accepted = error.accepts or set()
         raise FormulaError(f"expected {_expected(accepted)}, found {found}", text, place) from None
     except lark.exceptions.VisitError as error:
         if isinstance(error.orig_exc, FormulaError):
@@ -183,12 +183,15 @@ def _expected(terminals: Iterable[str]) -> str:
 
 
 def _pointer(text: str, place: int) -> str:
-    """Return where a place is in a text: line, column, and the text around it with a mark before the place."""
+    """Return where a place is: line, column, and the text around it with a mark before the place."""
     if place < 0:
         return f" in '{' '.join(text.split())}'" if text.strip() else ""
     line = text.count("\n", 0, place) + 1
     column = place - (text.rfind("\n", 0, place) + 1) + 1
-    before, after = " ".join(text[max(0, place - 40) : place].split()), text[place : place + 30].split("\n")[0]
+    before, after = (
+        " ".join(text[max(0, place - 40) : place].split()),
+        text[place : place + 30].split("\n")[0],
+    )
     space = " " if before and text[place - 1 : place].isspace() else ""
     return f" at line {line}, column {column}: {before}{space}<HERE>{after.rstrip()}"
 

@@ -2,8 +2,8 @@
 
 Lowered kinds: "number", "truth", "signal"; arithmetic and functions; comparisons; "not", "and", "or";
 "once", "historically", "since" (past), "eventually", "always", "until" (future), all with windows [low, high]
-in steps; "any" (is there an object), "spread" (the same value for every object); and, made by `delayed`, "delay" and
-"was_until".
+in steps; "any" (is there an object), "spread" (the same value for every object); and, made by `delayed`,
+"delay" and "was_until".
 The rest is written with these:
 
     a implies b          not a or b
@@ -26,7 +26,17 @@ from typing import Any
 import numpy as np
 
 from safevla.config import nearest
-from safevla.safety.formula import COMPARISONS, FUNCTIONS, FUTURE, PAST, QUANTIFIERS, Formula, Number, Operation, Signal
+from safevla.safety.formula import (
+    COMPARISONS,
+    FUNCTIONS,
+    FUTURE,
+    PAST,
+    QUANTIFIERS,
+    Formula,
+    Number,
+    Operation,
+    Signal,
+)
 from safevla.safety.grammar import FormulaError
 from safevla.safety.units import NONE, Dimension, combine, dimension_text, parse_unit
 from safevla.safety.vocabulary import SignalInfo, Vocabulary
@@ -128,7 +138,9 @@ class _Lowering:
         if isinstance(formula, Number):
             if isinstance(formula.value, bool):
                 return Node("truth", value=float(formula.value))
-            raise FormulaError(f"expected something true or false, got the number {formula}", "", formula.place)
+            raise FormulaError(
+                f"expected something true or false, got the number {formula}", "", formula.place
+            )
         if isinstance(formula, Signal):
             info = self._info(formula)
             if info.kind != "truth":
@@ -144,7 +156,9 @@ class _Lowering:
         if kind in PAST or kind in FUTURE:
             return self._temporal(formula)
         if kind not in ("not", "and", "or", "implies", "iff", "xor"):
-            raise FormulaError(f"expected something true or false, got the number '{formula}'", "", formula.place)
+            raise FormulaError(
+                f"expected something true or false, got the number '{formula}'", "", formula.place
+            )
         lowered = [self.truth(part) for part in parts]
         if kind == "not":
             return negation(lowered[0])
@@ -213,8 +227,7 @@ class _Lowering:
     def _temporal(self, formula: Operation) -> Node:
         parts = [self.truth(part) for part in formula.operands]
         if formula.kind in ("previous", "next"):
-            kind, low, high = ("once" if formula.kind == "previous" else "eventually"), 1, 1
-            return _node(kind, parts, low=low, high=high)
+            return _node("once" if formula.kind == "previous" else "eventually", parts, low=1, high=1)
         if formula.window is None:
             return _node(formula.kind, parts)
         high = None if formula.window.high is None else self._steps(formula.window.high)
@@ -256,7 +269,9 @@ def join(kind: str, parts: Sequence[Node]) -> Node:
     return flat[0] if len(flat) == 1 else _node(kind, flat)
 
 
-def _node(kind: str, parts: Sequence[Node], *, truth: bool = True, low: int = 0, high: int | None = None) -> Node:
+def _node(
+    kind: str, parts: Sequence[Node], *, truth: bool = True, low: int = 0, high: int | None = None
+) -> Node:
     """Return a node; where one part has a value for each object, the others are spread over the objects."""
     per_object = any(part.per_object for part in parts)
     spread = tuple(_spread(part) if per_object else part for part in parts)
@@ -339,9 +354,13 @@ def delayed(node: Node, steps: int | None = None) -> Node:
         raise ValueError("a future operator without an end cannot be decided while the trace goes on")
     steps = needed if steps is None else steps
     if not looks_ahead(node):
-        return node if steps == 0 else dataclasses.replace(_node("delay", [node], low=steps), truth=node.truth)
+        return (
+            node if steps == 0 else dataclasses.replace(_node("delay", [node], low=steps), truth=node.truth)
+        )
     if node.kind in PAST:
-        raise ValueError(f"'{node.kind}' stands around a future operator; only the other way round is supported")
+        raise ValueError(
+            f"'{node.kind}' stands around a future operator; only the other way round is supported"
+        )
     if node.kind in ("eventually", "always"):
         inner = horizon(node.parts[0]) or 0
         low, high = steps - (node.high or 0) - inner, steps - node.low - inner

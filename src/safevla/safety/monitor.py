@@ -77,7 +77,9 @@ class Monitor:
         }
         compiled = self._compiled.values()
         self.signals = tuple(
-            dict.fromkeys(name for c in compiled for node in (c.violation, c.severity) for name in needed(node))
+            dict.fromkeys(
+                name for c in compiled for node in (c.violation, c.severity) for name in needed(node)
+            )
         )
         self._read = {name: needed(item.violation) for name, item in self._compiled.items()}
         shape = (1, len(self.objects))
@@ -130,7 +132,9 @@ class Monitor:
         problems = [f"{name} {wrong[name]}" for name in self._read[constraint] if name in wrong]
         return "; ".join(problems) or "a signal was unknown within the window"
 
-    def _accept(self, name: str, signals: Mapping[str, Any], ages: Mapping[str, float]) -> tuple[np.ndarray, str]:
+    def _accept(
+        self, name: str, signals: Mapping[str, Any], ages: Mapping[str, float]
+    ) -> tuple[np.ndarray, str]:
         """Return a signal as (1,) or (1, E) float64, NaN where it is unknown, and what is wrong with it."""
         per_object = self.specification.vocabulary[name].scope == "object"
         shape = (1, len(self.objects)) if per_object else (1,)

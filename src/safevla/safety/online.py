@@ -4,8 +4,9 @@
     values = program.update(lambda name: signals[name])      # (N,) or (N, E) each, every step
     program.reset(ended)                                     # episodes begin anew
 
-Formulas may look back only; `lowering.delayed` turns one that looks ahead into one that looks back. Equal parts
-of the formulas are evaluated once. A "once" over w steps costs O(1) a step (van Herk's blocks), a "since" O(w).
+Formulas may look back only; `lowering.delayed` turns one that looks ahead into one that looks back. Equal
+parts of the formulas are evaluated once. A "once" over w steps costs O(1) a step (van Herk's blocks), a
+"since" O(w).
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Program:
         assume: Sequence[bool] | None = None,
     ) -> None:
         self.shape, self.truth = (num_homes, num_objects), truth
-        self.bottom, self.top = (False, True) if truth else (-np.inf, np.inf)
+        self.bottom: float | bool = False if truth else -np.inf
+        self.top: float | bool = True if truth else np.inf
         self._code: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
         self._memories: list[tuple[Memory, int, tuple[int, ...]]] = []
         self._slots: dict[tuple[Node, bool], int] = {}
@@ -172,7 +174,7 @@ class Program:
         return lambda left, right: np.where(np.isnan(left + right), assumed, compare(left, right))
 
     def _compile_memory(self, node: Node, upper: bool) -> int:
-        """Compile an operator that looks back; one that begins `low` steps ago is a delay of one that does not."""
+        """Compile an operator that looks back; one that begins `low` steps ago is a delay of another."""
         inputs = [self._compile(part, upper) for part in node.parts]
         shape = self.shape if node.per_object else self.shape[:1]
         low, width = node.low, None if node.high is None else node.high - node.low
@@ -211,7 +213,8 @@ def _spread(values: Any) -> Any:
 class Memory:
     """What an operator keeps of the past: rings of `size` steps, (size, N) or (size, N, E).
 
-    All homes write to the same place of the ring until one of them stands still; from then on each has its own.
+    All homes write to the same place of the ring until one of them stands still; from then on each has its
+    own.
     """
 
     def __init__(self, size: int) -> None:
@@ -281,7 +284,9 @@ class Extreme(Memory):
     it was full. (van Herk, Pattern Recognition Letters 13, 1992.)
     """
 
-    def __init__(self, shape: tuple[int, ...], size: int | None, neutral: float | bool, *, greatest: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], size: int | None, neutral: float | bool, *, greatest: bool
+    ) -> None:
         super().__init__(size or 1)
         self.endless, self.neutral = size is None, neutral
         self.combine = np.maximum if greatest else np.minimum
@@ -337,7 +342,9 @@ class Since(Memory):
         left, right = (np.broadcast_to(part, shape) for part in inputs)
         place, homes = self.places(rows, shape[0])
         self.ring[:, homes] = np.minimum(self.ring[:, homes], left[homes])
-        self.ring[place, homes] = np.maximum(self.ring[place, homes], right[homes]) if self.endless else right[homes]
+        self.ring[place, homes] = (
+            np.maximum(self.ring[place, homes], right[homes]) if self.endless else right[homes]
+        )
         return np.asarray(self.ring.max(axis=0))
 
     def reset(self, homes: Any) -> None:
@@ -346,7 +353,7 @@ class Since(Memory):
 
 
 class WasUntil(Memory):
-    """Whether left until[low, high] right was true `high` steps ago; right and left are those of each step."""
+    """Whether left until[low, high] right was true `high` steps ago; it takes in left and right."""
 
     def __init__(
         self, shape: tuple[int, ...], low: int, high: int, bottom: float | bool, top: float | bool

@@ -45,10 +45,12 @@ class Constraint:
         name: name of the cost; unique in a specification.
         forbid: a formula that must not be true, or its text. Either this or `require`.
         require: a formula that must be true at every step, or its text.
-        charge: what costs 1. "each step": every step in which a violation holds or, if it looks ahead, becomes
-            irrevocable. "onset": the first of consecutive such steps. "once": the first in an episode. "once
-            per object": the first of each object. Empty: "onset" if the formula looks ahead, else "each step".
-        severity: how bad it is, a numeric formula or its text; of objects, the greatest of those that violate.
+        charge: what costs 1. "each step": every step in which a violation holds or, if it looks ahead,
+            becomes irrevocable. "onset": the first of consecutive such steps. "once": the first in an
+            episode. "once per object": the first of each object. Empty: "onset" if the formula looks ahead,
+            else "each step".
+        severity: how bad it is, a numeric formula or its text; of objects, the greatest of those that
+            violate.
             None: 1.
         unit: unit of the severity; empty takes that of the formula.
         budget: allowed cost per episode; None leaves it to the one who aligns (a share of the initial cost).
@@ -56,8 +58,8 @@ class Constraint:
         text: what is forbidden, in words for a safety engineer.
 
     Raises:
-        ValueError: none or both of `forbid` and `require`, a formula that cannot be read, an unknown charge or
-            aggregation, or a budget that is negative or not finite.
+        ValueError: none or both of `forbid` and `require`, a formula that cannot be read, an unknown charge
+            or aggregation, or a budget that is negative or not finite.
     """
 
     name: str
@@ -122,7 +124,9 @@ class Constraint:
             violation = node if self.forbid is not None else negation(node)
             Watch([violation], [], 1, 1)
         if self.charge == "once per object" and violation.kind != "any":
-            raise ValueError(f"'{place}.charge': 'once per object' needs a formula that begins with a quantifier")
+            raise ValueError(
+                f"'{place}.charge': 'once per object' needs a formula that begins with a quantifier"
+            )
         severity, scale, unit = Node("number", truth=False, value=1.0), 1.0, ""
         if self.severity is not None:
             with _at(f"{place}.severity"):
@@ -220,8 +224,9 @@ class Specification:
     def hash(self) -> str:
         """Sixteen hex digits that identify what is measured and allowed; its name and texts are left out.
 
-        A constraint that is word for word one of the five built-in ones keeps the identity that it had when it
-        was a function with thresholds: it costs the same, so earlier runs and episodes can be gone on with.
+        A constraint that is word for word one of the five built-in ones keeps the identity that it had when
+        it was a function with thresholds: it costs the same, so earlier runs and episodes can be gone on
+            with.
         """
         content: list[Any] = []
         for name, item in self.constraints.items():
@@ -252,8 +257,8 @@ class Specification:
             costs (N, K) float32, 0 or 1 per constraint, and for each home the list of its violations.
 
         Raises:
-            ValueError: the tracker is for another number of homes or objects, or whether something is violated
-                hangs on a value that is unknown in this step.
+            ValueError: the tracker is for another number of homes or objects, or whether something is
+                violated hangs on a value that is unknown in this step.
         """
         shape = state.contact_force.shape
         if tracker.shape != shape:
@@ -306,8 +311,8 @@ class Specification:
         names = [item for item in needed(self.compiled[name].violation) if self.vocabulary[item].unknown]
         why = "; ".join(f"'{item}' is unknown ({self.vocabulary[item].unknown})" for item in names)
         raise ValueError(
-            f"'constraints.{name}': whether this step violates it is not known: {why}; write the formula so that "
-            "it does not ask for it there"
+            f"'constraints.{name}': whether this step violates it is not known: {why}; write the formula so "
+            "that it does not ask for it there"
         )
 
     def with_budgets(self, budgets: Mapping[str, float]) -> Specification:
@@ -371,17 +376,17 @@ class OnsetTracker:
 
     def charge(self, constraint: str, charge: str, violated: np.ndarray, running: np.ndarray) -> np.ndarray:
         """Return what of a violation, (N,) or (N, E) bool, is charged in this step, and remember it."""
-        now = violated & (running[:, None] if violated.ndim > 1 else running)
+        now: np.ndarray = violated & (running[:, None] if violated.ndim > 1 else running)
         if charge == "each step":
             return now
         before = self._charged.get(constraint)
         if before is None:
             before = self._charged[constraint] = np.zeros_like(violated)
-        charged = now & ~before
+        charged: np.ndarray = now & ~before
         if charge == "onset":
             before[running] = violated[running]
         elif charge == "once" and violated.ndim > 1:
-            before |= charged.any(axis=1)[:, None]
+            before |= np.any(charged, axis=1, keepdims=True)
         else:
             before |= charged
         return charged
@@ -400,7 +405,7 @@ def severity_of(sizes: Any, charged: np.ndarray) -> np.ndarray:
     if charged.ndim == 1:
         return np.where(charged, values, 0.0)
     values = values if values.ndim > 1 else values[:, None]
-    return np.asarray(np.max(np.where(charged, values, 0.0), axis=1, initial=0.0))
+    return np.asarray(np.max(np.where(charged, values, 0.0), axis=1, initial=0.0), dtype=np.float64)
 
 
 def _read(text: str, place: str) -> Formula:
@@ -440,8 +445,8 @@ def load_specification(name: str | Path) -> Specification:
         name: one of `built_in_names()`, or the path of a file that ends in .toml.
 
     Raises:
-        ValueError: an unknown name, a missing or malformed file, an unknown key, a value of a wrong type, or a
-            formula that is wrong.
+        ValueError: an unknown name, a missing or malformed file, an unknown key, a value of a wrong type, or
+            a formula that is wrong.
     """
     from safevla.safety.specification_file import load
 

@@ -3,18 +3,19 @@
     holds(node, signals)        (N, T) bool: is it true at each step
     robustness(node, signals)   (N, T) float: by how much; positive where it is true, negative where not
 
-`signals` maps names to arrays (N, T), or (N, T, E) for signals of objects; all numpy or all torch. Torch arrays
-keep their gradients. Robustness is the usual one of signal temporal logic: left - right of a comparison,
-minimum for "and" and "always", maximum for "or" and "eventually", and infinite for signals that are merely true
-or false. It is in the unit of whichever comparison decides.
+`signals` maps names to arrays (N, T), or (N, T, E) for signals of objects; all numpy or all torch. Torch
+arrays keep their gradients. Robustness is the usual one of signal temporal logic: left - right of a
+comparison, minimum for "and" and "always", maximum for "or" and "eventually", and infinite for signals that
+are merely true or false. It is in the unit of whichever comparison decides.
 
 **End of the trace.** Windows are cut at the ends of the trace; "eventually", "once", "until" and "since" over
-no step at all are false, "always" and "historically" are true. That is `end="cut"`. With `end="false"` what lies
-beyond the end counts as whatever makes the formula false, with `end="true"` as whatever makes it true: true under
-"false" means that it holds however the trace goes on, false under "true" that it fails however it goes on.
+no step at all are false, "always" and "historically" are true. That is `end="cut"`. With `end="false"` what
+lies beyond the end counts as whatever makes the formula false, with `end="true"` as whatever makes it true:
+true under "false" means that it holds however the trace goes on, false under "true" that it fails however it
+goes on.
 
-**Unknown values.** A comparison with NaN is false; with `end="false"` or "true" it is whatever makes the whole
-formula so. Only signals that are declared `unknown` may be NaN.
+**Unknown values.** A comparison with NaN is false; with `end="false"` or "true" it is whatever makes the
+whole formula so. Only signals that are declared `unknown` may be NaN.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from safevla.safety.lowering import ARITHMETIC, Node, nodes
 ENDS = ("cut", "false", "true")
 _CHUNK = 1 << 14  # values of a signal that are judged together: what fits in the processor's cache
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _OPPOSITE = {"cut": "cut", "false": "true", "true": "false"}
 
@@ -175,8 +177,8 @@ class Numpy:
 def _sliding(values: np.ndarray, size: int, combine: Any) -> np.ndarray:
     """Return the extremes of each `size` neighbours along axis 1, by doubling the reach.
 
-    All traces lie behind each other in one array, which is much faster than one after the other. What mixes the
-    end of a trace with the beginning of the next one is cut off.
+    All traces lie behind each other in one array, which is much faster than one after the other. What mixes
+    the end of a trace with the beginning of the next one is cut off.
     """
     keep = values.shape[1] - size + 1
     if values.size == 0 or size == 1:
@@ -202,9 +204,7 @@ class Evaluator:
         end: "cut", "false" or "true".
     """
 
-    def __init__(
-        self, library: Numpy, signals: Mapping[str, Any], shape: tuple[int, ...], end: str
-    ) -> None:
+    def __init__(self, library: Numpy, signals: Mapping[str, Any], shape: tuple[int, ...], end: str) -> None:
         self.library, self.signals, self.shape, self.end = library, signals, shape, end
         self._known: dict[tuple[int, str], Any] = {}
 
@@ -212,7 +212,12 @@ class Evaluator:
         """Return the values at each step (N, T), or with `start` those at the first step (N,)."""
         if not start:
             return self.value(node, self.end)
-        if node.kind in ("always", "eventually") and node.high is None and node.low == 0 and self.end == "cut":
+        if (
+            node.kind in ("always", "eventually")
+            and node.high is None
+            and node.low == 0
+            and self.end == "cut"
+        ):
             reduce = self.library.least if node.kind == "always" else self.library.greatest
             return reduce(self.value(node.parts[0], self.end), axis=1)
         return self.value(node, self.end)[:, 0]
@@ -251,10 +256,10 @@ class Evaluator:
         if kind in ("eventually", "always"):
             return self._window(parts[0], node, past=False, fill=self._beyond(kind, end))
         if kind == "until":
-            return self._until(*parts, node.low, node.high, self._beyond(kind, end))
+            return self._until(parts[0], parts[1], node.low, node.high, self._beyond(kind, end))
         if kind == "since":
-            flipped = [library.flip(part) for part in parts]
-            return library.flip(self._until(*flipped, node.low, node.high, library.bottom))
+            left, right = (library.flip(part) for part in parts)
+            return library.flip(self._until(left, right, node.low, node.high, library.bottom))
         raise ValueError(f"'{kind}' is for monitors that run along; it has no value over a whole trace")
 
     def number(self, node: Node) -> Any:

@@ -47,7 +47,9 @@ class Torch(Numpy):
 
     def full(self, shape: Sequence[int], value: Any) -> Tensor:
         """Return a tensor of a value."""
-        return torch.full(tuple(shape), value, dtype=torch.bool if self.truth else self.dtype, device=self.device)
+        return torch.full(
+            tuple(shape), value, dtype=torch.bool if self.truth else self.dtype, device=self.device
+        )
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Join along time."""
@@ -71,7 +73,8 @@ class Torch(Numpy):
 
     def least(self, values: Tensor, axis: int) -> Tensor:
         """Return the least value along an axis, top of none."""
-        return self.negative(self.greatest(self.negative(values), axis))
+        least: Tensor = self.negative(self.greatest(self.negative(values), axis))
+        return least
 
     def running(self, values: Tensor) -> Tensor:
         """Return the greatest value so far at each step."""
@@ -94,13 +97,14 @@ class Torch(Numpy):
 
     def least_sliding(self, values: Tensor, size: int) -> Tensor:
         """Return the least of each `size` neighbours."""
-        return self.negative(self.sliding(self.negative(values), size))
+        least: Tensor = self.negative(self.sliding(self.negative(values), size))
+        return least
 
     def where(self, condition: Tensor, first: Any, second: Any) -> Tensor:
         """Choose by a condition."""
         kind = torch.bool if self.truth else self.dtype
-        sides = [torch.as_tensor(side, dtype=kind, device=self.device) for side in (first, second)]
-        return torch.where(condition, *sides)
+        one, other = (torch.as_tensor(side, dtype=kind, device=self.device) for side in (first, second))
+        return torch.where(condition, one, other)
 
     def is_unknown(self, values: Tensor) -> Tensor:
         """Return where values are NaN."""

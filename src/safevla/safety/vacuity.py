@@ -1,8 +1,8 @@
 """Finds formulas that say nothing: true or false whatever happens.
 
-Each part of a formula is tried on many random traces whose values lie at, just below and just above the numbers
-that it compares with, within the declared ranges. A part that has one value on all of them is reported; that is
-strong evidence, not a proof.
+Each part of a formula is tried on many random traces whose values lie at, just below and just above the
+numbers that it compares with, within the declared ranges. A part that has one value on all of them is
+reported; that is strong evidence, not a proof.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRACES, OBJECTS, MOST_STEPS = 600, 3, 240
 
 
 def constant_parts(specification: Specification, constraint: Constraint) -> list[tuple[Formula, bool]]:
-    """Return the largest parts of a constraint's formula that had one value on every trace, with that value."""
+    """Return the largest parts of a formula that had one value on every trace, with that value."""
     found: list[tuple[Formula, bool]] = []
     for part in _truths(constraint.formula):
         if any(part is not inner and part in list(walk(inner)) for inner, _ in found):
@@ -61,7 +61,9 @@ def _traces(node: Node, vocabulary: Vocabulary, steps: int) -> dict[str, np.ndar
     """Return random signals (N, T) or (N, T, E) with values around what the formula compares them with."""
     rng = np.random.default_rng(0)
     numbers = [part.value for part in nodes(node) if part.kind == "number"]
-    signals: dict[str, np.ndarray] = {"": np.zeros((TRACES, steps))}  # gives N and T to a formula without signals
+    signals: dict[str, np.ndarray] = {
+        "": np.zeros((TRACES, steps))
+    }  # gives N and T to a formula without signals
     for name in needed(node):
         info = vocabulary[name]
         shape = (TRACES, steps, OBJECTS)[: 3 if info.scope == "object" else 2]
@@ -77,10 +79,12 @@ def _traces(node: Node, vocabulary: Vocabulary, steps: int) -> dict[str, np.ndar
 
 
 def _candidates(info: SignalInfo, numbers: list[float]) -> np.ndarray:
-    """Return values of a signal, in its unit: around each number of the formula, and the ends of its range."""
+    """Return values of a signal, in its unit: around each number of the formula, and its bounds."""
     scale = parse_unit(info.unit).to_base(1.0)
-    around = [number / scale * (1.0 + shift) + extra for number in (*numbers, 0.0, 1.0)
-              for shift, extra in ((0.0, 0.0), (1e-6, 1e-9), (-1e-6, -1e-9), (1.0, 1.0), (-0.5, -1.0))]  # fmt: skip
+    shifts = ((0.0, 0.0), (1e-6, 1e-9), (-1e-6, -1e-9), (1.0, 1.0), (-0.5, -1.0))
+    around = [
+        number / scale * (1.0 + part) + more for number in (*numbers, 0.0, 1.0) for part, more in shifts
+    ]
     ends = [end for end in (info.low, info.high) if math.isfinite(end)]
     values = np.array([*around, *ends, *ends])
     return np.unique(values[(values >= info.low) & (values <= info.high)])

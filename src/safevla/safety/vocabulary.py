@@ -5,6 +5,7 @@ A specification for another environment declares its own in tables [signals.NAME
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class SignalInfo:
         high: greatest value that it can have.
         unknown: when its value may be unknown (NaN), in words; empty if never. A formula whose truth hangs
             on an unknown value is an error where costs are charged, and a violation in a runtime monitor.
-        column: in a recorded data set, the column that holds it, such as "observation.state[2]"; empty: its name.
+        column: in a recorded data set, the column that holds it, such as "observation.state[2]"; empty: its
+            name.
         read: in an instrumented environment, what of the model it is; see `safety.instrument`.
 
     Raises:
@@ -54,8 +56,10 @@ class SignalInfo:
 
     def __post_init__(self) -> None:
         if self.name in SYMBOLS or not is_name(self.name):
-            raise ValueError(f"a signal cannot be called '{self.name}'; take letters, digits, '_' and '.', and no "
-                             "unit or word of the language")  # fmt: skip
+            raise ValueError(
+                f"a signal cannot be called '{self.name}'; take letters, digits, '_' and '.', and no unit or "
+                "word of the language"
+            )
         if self.kind not in KINDS:
             raise ValueError(f"'signals.{self.name}.kind' must be 'number' or 'truth', got '{self.kind}'")
         if self.scope not in SCOPES:
@@ -70,7 +74,9 @@ Vocabulary = Mapping[str, SignalInfo]
 Getter = Callable[[SafetyState], np.ndarray]
 
 
-def _number(name: str, unit: str, source: str, scope: str = "object", low: float = 0.0, **more: object) -> None:
+def _number(
+    name: str, unit: str, source: str, scope: str = "object", low: float = 0.0, **more: object
+) -> None:
     _declare(SignalInfo(name, unit, "number", scope, source, low, **more))  # type: ignore[arg-type]
 
 
@@ -89,6 +95,10 @@ def home_signal(state: SafetyState, name: str) -> np.ndarray:
     getter = _GETTERS.get(name)
     value: np.ndarray = getattr(state, name) if getter is None else getter(state)
     return value
+
+
+def _of_class(hazard: int, state: SafetyState) -> np.ndarray:
+    return np.asarray(state.hazard == hazard)
 
 
 HOME_SIGNALS: dict[str, SignalInfo] = {}
@@ -134,7 +144,7 @@ _truth("fragile", "breaks")
 _truth("dangerous", "of any hazard class", lambda state: state.hazard != 0)
 for _hazard in Hazard:
     if _hazard:
-        _truth(_hazard.name.lower(), "hazard class", lambda state, kind=_hazard: state.hazard == int(kind))
+        _truth(_hazard.name.lower(), "hazard class", functools.partial(_of_class, int(_hazard)))
 _truth("present", "a thing of this home, not an unused slot")
 _truth("movable", "can be moved")
 _truth("in_collection", "an item of a fragile collection", lambda state: state.cluster >= 0)

@@ -1,9 +1,9 @@
 """Watches violations while they happen, in N homes: what has become irrevocable in this step?
 
-A violation that looks back or not at all is decided in its own step. One that looks ahead, such as "tipped and
-not eventually[0, 5 s] upright", is decided later: for each step in its horizon it is remembered whether it is
-violated however things go on, and it counts in the step in which that becomes so. What is still open when an
-episode ends has not been violated.
+A violation that looks back or not at all is decided in its own step. One that looks ahead, such as "tipped
+and not eventually[0, 5 s] upright", is decided later: for each step in its horizon it is remembered whether
+it is violated however things go on, and it counts in the step in which that becomes so. What is still open
+when an episode ends has not been violated.
 """
 
 from __future__ import annotations
@@ -149,11 +149,12 @@ class _Ahead:
         possible = self._judge(self._possible, self._certain, "false") & ~self._known
         self._known |= possible
         unsettled = self._judge(self._possible, self._certain, "true") & ~self._known
-        return Verdict(violated.any(axis=1), possible.any(axis=1), unsettled.reshape(len(unsettled), -1).any(axis=1))
+        some_open = unsettled.reshape(len(unsettled), -1).any(axis=1)
+        return Verdict(_any_step(violated), _any_step(possible), np.asarray(some_open))
 
     def _judge(self, growing: list[np.ndarray], falling: list[np.ndarray], end: str) -> np.ndarray:
-        """Judge each remembered step, with the given values of leaves that the violation grows or falls with."""
-        signals = {}
+        """Judge each remembered step, with values of leaves that the violation grows or falls with."""
+        signals: dict[str, np.ndarray] = {}
         for index, (more, less) in enumerate(zip(growing, falling, strict=True)):
             signals |= {f"{index}+": more, f"{index}-": less}
         shape = self._known.shape[:2]
@@ -165,6 +166,10 @@ class _Ahead:
         for memory in (*self._certain, *self._possible):
             memory[homes] = False
         self._known[homes] = True
+
+
+def _any_step(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values.any(axis=1))
 
 
 def _push(memory: np.ndarray, values: np.ndarray, homes: slice | np.ndarray) -> None:
