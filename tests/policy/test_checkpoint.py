@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from safevla.policy.baselines import InactivePolicy, RandomPolicy
-from safevla.policy.checkpoint import load_policy, save_policy
+from safevla.policy.checkpoint import load_policy, load_policy_for, save_policy
 from safevla.policy.presets import make_policy
 
 
@@ -89,3 +89,22 @@ def test_one_line_messages(folder):
     with pytest.raises(ValueError) as caught:
         load_policy(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_policy_can_be_taken_to_another_specification(policy, folder, tmp_path):
+    same = load_policy_for(folder, ("corner",))
+    assert all(
+        torch.equal(a, b) for a, b in zip(same.parameters(), load_policy(folder).parameters(), strict=True)
+    )
+    torch.nn.init.normal_(policy.value_head.weight)
+    trained = save_policy(policy, tmp_path / "trained")
+    before, other = load_policy(trained), load_policy_for(trained, ("push", "corner"))
+    assert other.constraints == ("push", "corner") == other.config.constraints
+    head, old = other.value_head.weight, before.value_head.weight
+    assert torch.equal(head[[0, 2]], old) and not head[1].any() and not other.value_head.bias[1]
+    for name, value in before.state_dict().items():
+        if not name.startswith("value_head"):
+            assert torch.equal(value, other.state_dict()[name]), name
+    again = load_policy(save_policy(other, tmp_path / "again"))
+    assert again.constraints == ("push", "corner") and torch.equal(again.value_head.weight, head)
+    assert load_policy_for("inactive", ("push",)).constraints is None
