@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from safevla.api import assure as assure
     from safevla.api import elicit as elicit
     from safevla.policy.checkpoint import load_policy as load_policy
+    from safevla.safety.instrument import instrument as instrument
     from safevla.safety.specification import load_specification as load_specification
     from safevla.tasks.gym import make_vec as make_vec
     from safevla.tasks.sampling import foreign_scenarios as foreign_scenarios
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "foreign_scenarios": "safevla.tasks.sampling",
+    "instrument": "safevla.safety.instrument",
     "load_policy": "safevla.policy.checkpoint",
     "load_scenarios": "safevla.tasks.sampling",
     "load_specification": "safevla.safety.specification",
