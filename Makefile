@@ -9,7 +9,7 @@ OUT ?= safevla-runs
 # Numeric libraries must not start a thread per core in each of our processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: venv test-venv align imitate pretrain demo test test-rtamt lint clean
+.PHONY: venv test-venv align imitate pretrain demo test test-rtamt test-instrument lint clean
 
 venv: $(VENV)/installed
 test-venv: $(VENV)/installed-test
@@ -51,10 +51,21 @@ test-rtamt: .venv-rtamt/installed
 	.venv-rtamt/bin/pip install --quiet --editable ".[test,rtamt]"
 	touch $@
 
+# Costs for environments of others. Meta-World needs an old MuJoCo, hence --no-deps; the homes do not run there.
+test-instrument: .venv-instrument/installed
+	.venv-instrument/bin/python -m pytest tests/safety/test_instrument.py
+
+.venv-instrument/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-instrument
+	.venv-instrument/bin/pip install --quiet gymnasium-robotics metaworld "mujoco==3.3.0" imageio numba scipy \
+		lark tomli-w pytest pytest-timeout hypothesis
+	.venv-instrument/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
 lint: test-venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-rtamt $(OUT)
+	rm -rf $(VENV) .venv-rtamt .venv-instrument $(OUT)

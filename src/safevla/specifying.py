@@ -58,7 +58,7 @@ def describe(specification: Specification) -> list[str]:
         kind = "true or false" if info.kind == "truth" else info.unit or "a number"
         scope = ", of each object" if info.scope == "object" else ""
         unknown = f"; unknown: {info.unknown}" if info.unknown else ""
-        lines.append(f"  {name:<24} {kind + scope:<30} {info.source}{unknown}")
+        lines.append(f"  {name:<24} {kind + scope:<30} {info.source or info.read or info.column}{unknown}")
     if specification.step_seconds is not None:
         lines.append(f"a step is {specification.step_seconds:g} s")
     return [*lines, ""]

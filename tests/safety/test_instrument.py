@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 
 import safevla
 from safevla.safety.instrument import Instrumented, find_model, instrument
-from safevla.safety.specification import Constraint, Specification
+from safevla.safety.specification import Constraint, Specification, load_specification
 from safevla.safety.vocabulary import SignalInfo
 
 XML = """<mujoco><option timestep="0.002"/><worldbody>
@@ -163,3 +166,23 @@ def test_where_models_are_found() -> None:
         find_model(gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="declares no signals"):
         instrument(Crates(), "safevla")
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "specification", "charged"),
+    [
+        ("gymnasium_robotics", "FetchPickAndPlace-v4", "fetch.toml", {"hard_contact", "fast_near_object"}),
+        ("metaworld", "drawer-open-v3", "drawer.toml", {"low_and_fast"}),
+    ],
+)
+def test_environments_of_others(package: str, name: str, specification: str, charged: set[str]) -> None:
+    """The example, in an environment that has their packages: make test-instrument."""
+    pytest.importorskip(package)
+    examples = Path(__file__).parents[2] / "examples"
+    command = [sys.executable, str(examples / "instrument.py"), name, str(examples / specification)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    costs = dict(
+        line.split(" an episode")[0].split(": ") for line in done.stdout.splitlines() if " an episode" in line
+    )
+    assert set(costs) == set(load_specification(examples / specification).names)
+    assert charged <= {constraint for constraint, cost in costs.items() if float(cost) > 0}
