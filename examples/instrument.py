@@ -27,6 +27,7 @@ def make(name: str) -> gymnasium.Env:
 
 
 def main() -> None:
+    """Play and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
