@@ -37,8 +37,8 @@ def main() -> None:
     ]
     table = load_table(folder / "episodes.parquet")
     report = [
-        {"group": "report", "policy": row["policy"], "push": list(row["cost/push"]), "SR": list(row["success"]),
-         "episodes": row["episodes"]}
+        {"group": "report", "policy": row["policy"], "push": list(row["cost/push"]),
+         "SR": list(row["success"]), "episodes": row["episodes"]}
         for row in summarise(table)
     ]  # fmt: skip
     command = re.sub(r"\S*/gentle\.toml", "examples/gentle.toml", run["command"])
