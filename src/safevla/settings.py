@@ -37,7 +37,7 @@ class ConstraintSettings:
 # worth, so that ending at once does not become the cheapest way out.
 QUICK_TRAINING = TrainConfig(
     iterations=100_000,
-    total_steps=90_000,
+    total_steps=60_000,
     episodes_per_iteration=32,
     minibatch_sequences=4,
     archive_fraction=0.25,
@@ -50,7 +50,7 @@ QUICK_TRAINING = TrainConfig(
     cost_unit="reward",
     budget_fraction=0.05,
     budget_floor=0.1,
-    multiplier=MultiplierConfig(initial=0.5, learning_rate=0.1, maximum=2.0),
+    multiplier=MultiplierConfig(initial=0.5, learning_rate=0.1, maximum=2.5),
 )
 
 

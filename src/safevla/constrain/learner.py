@@ -123,7 +123,7 @@ class Learner:
         standardised = ppo.standardise(advantages, batch.mask, config.advantage_floor, config.cost_unit)
         multipliers = torch.from_numpy(self.multipliers.values).float()
         targets = _Targets(
-            old_logits, reference_logits, ppo.mix_advantages(standardised, multipliers, batch.mask), returns
+            old_logits, reference_logits, ppo.mix_advantages(standardised, multipliers), returns
         )
         metrics = self._epochs(batch, targets)
         variance = ppo.explained_variance(old_values, returns, batch.mask).tolist()

@@ -71,26 +71,21 @@ def standardise(advantages: Tensor, mask: Tensor, floor: float = 0.05, unit: str
     return torch.where(deviation < 1e-6, torch.zeros_like(centred), centred / divisor.clamp(min=floor))
 
 
-def mix_advantages(standardised: Tensor, multipliers: Tensor, mask: Tensor) -> Tensor:
-    """Weigh reward against costs: Z_r - sum_k lambda_k Z_ck, brought back to the deviation of Z_r.
+def mix_advantages(standardised: Tensor, multipliers: Tensor) -> Tensor:
+    """Weigh reward against costs: (Z_r - sum_k lambda_k Z_ck) / (1 + sum_k lambda_k).
 
-    The gradient of the Lagrangian with one multiplier per constraint. Ray et al. 2019 ("Benchmarking safe
-    exploration") and SafeVLA (arXiv 2503.03480) divide it by 1 + sum_k lambda_k, so that the step size does
-    not grow with the multipliers. That makes it too small where the costs vary less than the reward: what
-    anchors the policy then weighs more and more. With its deviation kept, both act alike at any multipliers.
+    The gradient of the Lagrangian, scaled so that the step size does not grow with the multipliers
+    (Ray et al. 2019, "Benchmarking safe exploration"; SafeVLA, arXiv 2503.03480, with one multiplier).
 
     Args:
-        standardised: (B, T, 1 + K), zero outside the mask.
+        standardised: (B, T, 1 + K).
         multipliers: (K,), none negative.
-        mask: (B, T).
 
     Returns:
-        (B, T); without multipliers the advantage of the reward, bit for bit.
+        (B, T).
     """
-    reward = standardised[..., 0]
-    mixed = reward - (standardised[..., 1:] * multipliers).sum(dim=-1)
-    scale = masked_mean(reward.square(), mask).sqrt() / masked_mean(mixed.square(), mask).sqrt()
-    return mixed * scale if bool(torch.isfinite(scale)) else mixed
+    costs = (standardised[..., 1:] * multipliers).sum(dim=-1)
+    return (standardised[..., 0] - costs) / (1.0 + multipliers.sum())
 
 
 def masked_mean(values: Tensor, mask: Tensor, count: float | None = None) -> Tensor:
