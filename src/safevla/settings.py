@@ -29,7 +29,9 @@ def at_least(config: Any, **smallest: int) -> None:
 class ConstraintSettings:
     """What a run may say of one constraint."""
 
-    budget: float | None = setting(None, "cost per episode that is allowed; default: relative_budget")
+    budget: float | None = setting(
+        None, "cost per episode that is allowed; default: train.budget_fraction of the start's"
+    )
 
 
 # Found on 2 cores from the shipped imitation policy (docs/diary.md): critics that were trained before the
