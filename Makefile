@@ -31,7 +31,7 @@ demo: venv
 	$(BIN)/safevla demo --out $(OUT)/demo --resume
 
 pretrain: venv
-	$(BIN)/safevla pretrain --perception.minutes 28 --perception.workers 2 --out $(OUT)/pretrain --resume
+	$(BIN)/safevla pretrain --perception.pictures 450000 --perception.workers 2 --out $(OUT)/pretrain --resume
 
 # Rebuilds the policy `imitation` from nothing: the encoder first, then the behaviour.
 imitate: pretrain

@@ -16,6 +16,7 @@ from safevla.types import TASKS, Scenario
 
 CHUNK = 10
 SPLITS = ("train", "val", "test")
+TRAIN = {"ObjNav": 3000, "PickUp": 600, "Fetch": 300}
 FOLDER = Path(__file__).parents[1] / "src/safevla/data/scenarios"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
-    parser.add_argument("--train", type=int, default=600, help="training scenarios a task")
+    parser.add_argument("--train", type=int, help="training scenarios a task; left out: as shipped")
     parser.add_argument("--held-out", type=int, default=200, help="val and test scenarios a task")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=FOLDER)
@@ -46,7 +47,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for task in arguments.tasks:
         for split in arguments.splits:
-            count = arguments.train if split == "train" else arguments.held_out
+            count = (arguments.train or TRAIN[task]) if split == "train" else arguments.held_out
             jobs = [
                 (task, split, first, min(CHUNK, count - first), arguments.out)
                 for first in range(0, count, CHUNK)

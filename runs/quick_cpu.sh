@@ -4,19 +4,24 @@
 set -euo pipefail
 out=${1:-safevla-runs/quick}
 export OMP_NUM_THREADS=2
+started=$(date +%s)
+stage() { echo "$1: $(( ($(date +%s) - started) / 60 )) minutes after the start"; }
 
 # The scenario sets in the package; only needed when homes, tasks or the expert changed.
 # python runs/make_text_table.py
 # python runs/make_scenarios.py
 
-# Perception: the image encoder on rendered pictures, with the renderer's own labels (28 minutes).
-safevla pretrain --out "$out/pretrain" --perception.minutes 28 --perception.workers 2 --resume
+# Perception: the image encoder on rendered pictures, with the renderer's own labels.
+safevla pretrain --out "$out/pretrain" --perception.pictures 450000 --perception.workers 2 --resume
+stage "pretrain ends"
 
-# Behaviour: demonstrations of the expert, then DAgger (30 minutes).
+# Behaviour: demonstrations of the expert, then DAgger (about 40 minutes).
 safevla imitate --config runs/imitate.toml --encoder "$out/pretrain/encoder.pt" --out "$out/imitate" --resume
+stage "imitate ends"
 
 # Elicit, constrain (rl and isa on the same steps), assure (15 minutes).
 safevla align --policy "$out/imitate/checkpoint" --out "$out/align" --resume
+stage "align ends"
 
 # Put the three policies into the package and the numbers into results/.
 python runs/ship.py "$out/imitate" "$out/align"
