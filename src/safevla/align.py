@@ -150,7 +150,7 @@ def train_method(
         return
     policy = load_policy_for(config.policy, specification.names)
     env = make_env(scenarios, specification, config.world, config.train.shaping)
-    elites, weights = RiskArchive.load(folder / "archive.jsonl").weights()
+    elites, weights = RiskArchive.load(folder / "archive.jsonl").weights(even=config.train.archive_even)
     settings = dataclasses.replace(config.train, method=method, budgets=specification.budgets)
     train(
         settings,

@@ -179,6 +179,12 @@ def test_weights_follow_the_current_policy():
     assert np.mean([elite == last for elite in drawn]) == pytest.approx(after.max(), abs=0.03)
 
 
+def test_weights_can_be_spread_evenly():
+    elites, ranked = filled(100).weights(even=0.0)
+    assert ranked.max() == pytest.approx(1.0 / np.sum(1.0 / np.arange(1, len(elites) + 1)))
+    assert np.allclose(filled(100).weights(even=1.0)[1], 1.0 / len(elites))
+
+
 def test_an_empty_archive_draws_nothing():
     assert RiskArchive().draw(np.random.default_rng(0), 5) == []
     assert RiskArchive().coverage == 0.0

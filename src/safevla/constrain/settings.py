@@ -63,6 +63,8 @@ class TrainConfig:
             be compared at equal experience; None: iterations alone decide.
         episodes_per_iteration: episodes played to their end in each iteration.
         archive_fraction: share of them drawn from the risk archive.
+        archive_even: share of those spread evenly over the archive's cells; the others go by the rank of the
+            cost, so that with 0 the worst cell returns again and again.
         epochs: passes over the episodes of an iteration.
         warmup_epochs: passes in the iterations in which the critics learn alone.
         minibatch_sequences: whole episodes in a minibatch.
@@ -97,6 +99,7 @@ class TrainConfig:
     total_steps: int | None = None
     episodes_per_iteration: int = 48
     archive_fraction: float = 0.5
+    archive_even: float = 0.1
     epochs: int = 4
     warmup_epochs: int = 12
     minibatch_sequences: int = 8
@@ -137,5 +140,7 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if not 0.0 <= self.archive_fraction <= 1.0:
             raise ValueError(f"archive_fraction is {self.archive_fraction}, expected 0 to 1")
+        if not 0.0 <= self.archive_even <= 1.0:
+            raise ValueError(f"archive_even is {self.archive_even}, expected 0 to 1")
         if any(budget < 0.0 for budget in self.budgets.values()):
             raise ValueError("a budget is negative; give a cost per episode of 0 or more")

@@ -193,11 +193,11 @@ class RiskArchive:
         before = self._current.get(cell, self.elites[cell].cost)
         self._current[cell] = (1 - rate) * before + rate * cost
 
-    def weights(self, *, floor: float = 0.1) -> tuple[list[Elite], np.ndarray]:
+    def weights(self, *, even: float = 0.1) -> tuple[list[Elite], np.ndarray]:
         """Return the elites to train on and the probability (n,) of drawing each.
 
         Probabilities follow the rank of the current policy's cost (prioritised level replay): the
-        worst cell has weight 1, the second 1/2, the third 1/3. A share `floor` is spread evenly, so that
+        worst cell has weight 1, the second 1/2, the third 1/3. A share `even` is spread evenly, so that
         a cell which the policy has mastered is still visited.
         """
         elites = self.part(held_out=False)
@@ -207,7 +207,7 @@ class RiskArchive:
         ranks = np.empty(len(elites))
         ranks[np.argsort(-costs, kind="stable")] = np.arange(1, len(elites) + 1)
         shares = 1 / ranks
-        return elites, (1 - floor) * shares / shares.sum() + floor / len(elites)
+        return elites, (1 - even) * shares / shares.sum() + even / len(elites)
 
     def draw(self, generator: np.random.Generator, count: int) -> list[Elite]:
         """Draw elites to train on, with replacement; an archive with none to train on gives []."""
