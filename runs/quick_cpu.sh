@@ -24,5 +24,5 @@ safevla align --policy "$out/imitate/checkpoint" --out "$out/align" --resume
 stage "align ends"
 
 # Put the three policies into the package and the numbers into results/.
-python runs/ship.py "$out/imitate" "$out/align"
+python runs/ship.py "$out/pretrain" "$out/imitate" "$out/align"
 python docs/update_tables.py

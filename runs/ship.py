@@ -1,6 +1,6 @@
-"""Put the policies of an `imitate` and an `align` run into the package, and their numbers into results/.
+"""Put the policies of `pretrain`, `imitate` and `align` runs into the package, and their numbers into results/.
 
-Usage: python runs/ship.py IMITATE_FOLDER ALIGN_FOLDER
+Usage: python runs/ship.py PRETRAIN_FOLDER IMITATE_FOLDER ALIGN_FOLDER
 """
 
 import argparse
@@ -30,11 +30,8 @@ def ship_policies(imitate: Path, align: Path) -> None:
 
 def ship_results(align: Path) -> None:
     """Write the summary of the table and its episodes."""
-    run = json.loads((align / "run.json").read_text())
     table = load_table(align / "episodes.parquet")
-    head = {key: run[key] for key in ("command", "code", "machine")} | {
-        "seeds": sorted({row["seed"] for row in table.to_pylist()})
-    }
+    head = head_of(align) | {"seeds": sorted({row["seed"] for row in table.to_pylist()})}
     write("align", head | {"rows": summarise(table), "comparison": compare(table, "isa", "rl")})
     names = constraints_of(table)
     keep = ("task", "policy", "training_seed", "scenario", "success", "cost", "length")
@@ -43,6 +40,18 @@ def ship_results(align: Path) -> None:
         for row in table.to_pylist()
     ]
     write("table1", head | {"rows": rows})
+
+
+def ship_perception(pretrain: Path) -> None:
+    """Write what the encoder sees, by category, size and distance."""
+    metrics = json.loads((pretrain / "metrics.json").read_text())
+    rows = []
+    for key, values in metrics.items():
+        group, slash, name = key.partition("/")
+        if slash:
+            rows.append({"group": group, "name": name} | values)
+    head = head_of(pretrain) | {"seeds": [0], "pictures": metrics["pictures"]}
+    write("perception", head | {"all": rounded(metrics["all"]), "rows": [rounded(row) for row in rows]})
 
 
 def ship_imitation(imitate: Path) -> None:
@@ -59,9 +68,18 @@ def ship_imitation(imitate: Path) -> None:
         "validation/sampled/cost": "CC sampled",
     }
     table = [{title: round(row[key], 3) for key, title in shown.items()} for row in rows]
-    run = json.loads((imitate / "run.json").read_text())
-    head = {key: run[key] for key in ("command", "code", "machine")} | {"seeds": [0]}
-    write("imitation", head | {"rows": table})
+    write("imitation", head_of(imitate) | {"seeds": [0], "rows": table})
+
+
+def head_of(folder: Path) -> dict[str, Any]:
+    """Return what a run folder says of how it was made."""
+    run = json.loads((folder / "run.json").read_text())
+    return {key: run[key] for key in ("command", "code", "machine")}
+
+
+def rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Round the numbers to four decimals."""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def write(name: str, data: dict[str, Any]) -> None:
@@ -85,9 +103,11 @@ def plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pretrain", type=Path)
     parser.add_argument("imitate", type=Path)
     parser.add_argument("align", type=Path)
     arguments = parser.parse_args()
     ship_policies(arguments.imitate, arguments.align)
     ship_results(arguments.align)
+    ship_perception(arguments.pretrain)
     ship_imitation(arguments.imitate)
