@@ -135,6 +135,7 @@ class Observation:
     step: np.ndarray  # (N,) int64, actions taken so far
     instruction: list[str]  # N sentences
     active: np.ndarray | None = None  # (N,) bool, whose answer is wanted; None: everybody's
+    joints: np.ndarray | None = None  # (N, 3) float32: lift m, arm m, wrist rad; None: not told
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from safevla.policy.baselines import InactivePolicy, RandomPolicy
-from safevla.policy.protocol import IncompatiblePolicyError, Policy, check_compatible, choose
-from safevla.types import ACTION_ID, NO_ACTION, Observation
+from safevla.policy.protocol import (
+    CODES,
+    Decision,
+    IncompatiblePolicyError,
+    Policy,
+    check_compatible,
+    choose,
+)
+from safevla.types import ACTION_ID, ACTIONS, NO_ACTION, Observation
 
 
 def observe(homes, seed=0):
@@ -44,20 +51,67 @@ def test_baselines():
     np.testing.assert_array_equal(greedy, RandomPolicy().act(seen).action)
 
 
-def test_compatibility():
-    env = SimpleNamespace(constraints=("a", "b"), resolution=(112, 112), horizon=200)
-    fits = SimpleNamespace(
-        constraints=("a", "b"), resolution=112, max_steps=600, reset=lambda mask: None, act=lambda seen: None
-    )
-    check_compatible(fits, env)
+class Fits:
+    constraints, resolution, max_steps, actions = ("a", "b"), 112, 600, ACTIONS
+
+    def reset(self, mask):
+        pass
+
+    def act(self, observation, uniforms=None):
+        count = len(observation.step)
+        return Decision(np.zeros(count, np.int64), np.zeros(count), np.zeros((count, 3)))
+
+
+ENV = SimpleNamespace(constraints=("a", "b"), resolution=(112, 112), horizon=200, tasks=("PickUp",))
+
+
+def broken(**changes):
+    return type("Broken", (Fits,), changes)()
+
+
+def answers(action, log_prob=(2,), values=(2, 3)):
+    decision = Decision(np.asarray(action), np.zeros(log_prob), np.zeros(values))
+    return broken(act=lambda self, observation, uniforms=None: decision)
+
+
+def fails(self, observation, uniforms=None):
+    raise KeyError(observation.instruction[0])
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "text"),
+    [
+        (object(), "interface", "it has no constraints, reset, act"),
+        (Fits, "interface", r"is a class, make a policy of it: Fits\(\)"),
+        (broken(reset=lambda self: None), "interface", r"cannot be called as reset\(mask\)"),
+        (broken(act=lambda self, seen: None), "interface", r"called as act\(observation, uniforms\)"),
+        (broken(constraints=("b", "a")), "constraints", "cost critics for b, a, the environment has a, b"),
+        (broken(constraints="ab"), "constraints", "cost critics for ab"),
+        (broken(actions=("jump", *ACTIONS[1:])), "actions", r"20 actions \(jump\)"),
+        (broken(actions=ACTIONS[:5]), "actions", r"5 actions \(fewer\)"),
+        (broken(resolution=64), "resolution", "64 x 64, .* 112 x 112: set its resolution to 64"),
+        (broken(resolution=(112, 200)), "resolution", "112 x 200"),
+        (broken(max_steps=100), "horizon", "remembers 100 steps, episodes have up to 200"),
+        (broken(act=fails), "trial", "fails on a blank picture: KeyError: 'pick up a mug'"),
+        (broken(act=lambda self, observation, uniforms: 3), "decision", "answers a int without action"),
+        (answers([0]), "decision", r"shape \(1,\) and type int64, expected \(2,\) integers"),
+        (answers([0.0, 1.0]), "decision", "type float64"),
+        (answers([0, 20]), "decision", "action 20, expected 0 to 19"),
+        (answers([0, -1]), "decision", "action -1"),
+        (answers([0, 1], log_prob=(2, 1)), "decision", r"log_prob of shape \(2, 1\), expected \(2\)"),
+        (answers([0, 1], values=(2, 1)), "decision", r"values of shape \(2, 1\), expected \(2, 3\)"),
+    ],
+)
+def test_what_does_not_fit(policy, code, text):
+    check_compatible(Fits(), ENV)
+    with pytest.raises(IncompatiblePolicyError, match=text) as caught:
+        check_compatible(policy, ENV)
+    assert caught.value.code == code and code in CODES and "\n" not in str(caught.value)
+
+
+def test_what_is_not_said_is_not_checked():
+    env = SimpleNamespace(constraints=("a",), resolution=(8, 12))
     check_compatible(RandomPolicy(), env)
-    for changes, code in (
-        ({"constraints": ("b", "a")}, "constraints"),
-        ({"resolution": 64}, "resolution"),
-        ({"max_steps": 100}, "horizon"),
-    ):
-        with pytest.raises(IncompatiblePolicyError) as caught:
-            check_compatible(SimpleNamespace(**(vars(fits) | changes)), env)
-        assert caught.value.code == code and "\n" not in str(caught.value)
-    with pytest.raises(IncompatiblePolicyError, match="it has no constraints, reset, act"):
-        check_compatible(object(), env)
+    check_compatible(InactivePolicy(), env)
+    # Without a resolution there are no pictures to try it on.
+    check_compatible(broken(constraints=("a",), act=fails), SimpleNamespace(constraints=("a",)))

@@ -93,6 +93,17 @@ def test_observation_of_a_fresh_episode(scenarios):
     assert env.visible_pixels.shape == (3, 2, len(env.homes[0].scene.names))
 
 
+def test_joints_are_those_of_the_arm(scenarios):
+    env = make(scenarios)
+    joints = env.reset(np.array([True, False, False]), scenarios[:1]).joints
+    assert joints.dtype == np.float32 and not joints[1:].any()
+    np.testing.assert_allclose(joints[0], [0.5, 0, np.pi / 2], rtol=1e-6)
+    for action, change in (("arm_out_2", [0, 0.02, 0]), ("lift_up_10", [0.1, 0, 0])):
+        before, joints = joints, env.step(np.full(3, ACTION_ID[action])).observation.joints
+        np.testing.assert_allclose(joints[0] - before[0], change, atol=2e-3)
+    assert not np.shares_memory(joints, before)
+
+
 def test_observations_that_were_handed_out_never_change(scenarios):
     env = make(scenarios)
     first = env.reset(np.ones(3, bool), scenarios)

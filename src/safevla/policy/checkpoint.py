@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ import torch
 import safevla
 from safevla.config import ConfigError, build, nearest
 from safevla.policy.baselines import BASELINES, InactivePolicy, RandomPolicy
+from safevla.policy.remote import SCHEMES, RemotePolicy
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
 
 FORMAT = 1
@@ -113,8 +117,9 @@ def load_policy(name_or_path: str | Path) -> Any:
     """Return a policy, ready to play.
 
     Args:
-        name_or_path: a shipped name, "random", "inactive", a checkpoint folder, "module:factory" (called
-            without arguments), or "hf:owner/name" on the Hugging Face hub.
+        name_or_path: a shipped name, "random", "inactive", a checkpoint folder, "module:factory" or
+            "file.py:factory" (called without arguments), "hf:owner/name" on the Hugging Face hub, or
+            "ws://host:port" of a policy server.
 
     Raises:
         ValueError: there is no such policy, or its files are damaged; one line that says which.
@@ -130,6 +135,8 @@ def load_policy(name_or_path: str | Path) -> Any:
         return load_folder(Path(name))
     if name.startswith(_HUB_PREFIX):
         return load_folder(_download(name.removeprefix(_HUB_PREFIX)))
+    if name.startswith(SCHEMES):
+        return RemotePolicy(name)
     if ":" in name:
         return _make(name)
     if "/" in name or name.startswith("."):
@@ -190,11 +197,27 @@ def read_config(folder: Path) -> PolicyConfig:
 
 
 def _make(name: str) -> Any:
-    module, _, factory = name.partition(":")
+    """Call "module:factory" or "path/to/file.py:factory"."""
+    module, _, factory = name.rpartition(":")
     try:
-        return getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        loaded = _load_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+        return getattr(loaded, factory)()
+    except (ImportError, AttributeError, TypeError, ValueError, OSError, SyntaxError) as error:
         raise ValueError(f"cannot make the policy {name}: {error}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import a Python file by its path; the folder it lies in can be imported from, as if it were run."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    name = f"safevla_policy_{path.stem}"  # a file may be called like a library
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # its name ends with .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _download(repository: str) -> Path:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from safevla.types import ACTIONS, Observation
+from safevla.tasks.instructions import TARGETS, instructions_for
+from safevla.types import ACTIONS, NO_ACTION, Observation
 
 
 @dataclass
@@ -44,45 +47,147 @@ class Policy(Protocol):
 
 
 class IncompatiblePolicyError(ValueError):
-    """A policy does not fit; `code` says why: "interface", "constraints", "resolution" or "horizon"."""
+    """A policy does not fit; `code` is one of CODES and says why."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
 
 
+CODES = {
+    "interface": "it lacks something that a policy has, or its methods take other arguments",
+    "constraints": "its critics speak of other costs than those of the environment",
+    "actions": "it answers in other actions than the 20 of the robot",
+    "resolution": "it sees pictures of another size",
+    "horizon": "it remembers fewer steps than an episode may have",
+    "trial": "it fails when it is asked what to do in two blank homes",
+    "decision": "what it answers there has the wrong shape, type or range",
+}
+_TRIAL_HOMES = 2
+
+
 def check_compatible(policy: Any, env: Any) -> None:
-    """Check in a moment what would otherwise fail after minutes.
+    """Check in a moment what would otherwise fail after minutes; ends with a decision about blank pictures.
+
+    The policy may say of itself, beside what `Policy` names: `resolution` (pixels, a number or (H, W)),
+    `max_steps` (longest history) and `actions` (names of its actions); what it does not say is not checked.
 
     Args:
-        policy: what is to play.
+        policy: what is to play. It is reset, so it must not be in the middle of an episode.
         env: a HomeVecEnv or what looks like one; attributes it lacks are not checked.
 
     Raises:
         IncompatiblePolicyError: the policy does not fit.
     """
+    _check_interface(policy)
+    _check_facts(policy, env)
+    resolution = getattr(env, "resolution", None)
+    if resolution is not None:
+        _check_trial(policy, _blank(resolution, getattr(env, "tasks", ("ObjNav",))[0]))
+
+
+def _check_interface(policy: Any) -> None:
+    kind = policy.__name__ if isinstance(policy, type) else type(policy).__name__
+    if isinstance(policy, type):
+        raise IncompatiblePolicyError("interface", f"{kind} is a class, make a policy of it: {kind}()")
     missing = [name for name in ("constraints", "reset", "act") if not hasattr(policy, name)]
     if missing:
-        kind = type(policy).__name__
         raise IncompatiblePolicyError("interface", f"{kind} is not a policy: it has no {', '.join(missing)}")
-    if policy.constraints is not None and tuple(policy.constraints) != tuple(env.constraints):
+    for name, arguments in (("reset", ("mask",)), ("act", ("observation", "uniforms"))):
+        try:
+            inspect.signature(getattr(policy, name)).bind(*arguments)
+        except (TypeError, ValueError):
+            wanted = f"{name}({', '.join(arguments)})"
+            raise IncompatiblePolicyError("interface", f"{kind} cannot be called as {wanted}") from None
+
+
+def _check_facts(policy: Any, env: Any) -> None:
+    constraints, actions = policy.constraints, getattr(policy, "actions", None)
+    if constraints is not None and (
+        isinstance(constraints, str) or tuple(constraints) != tuple(env.constraints)
+    ):
+        own = constraints if isinstance(constraints, str) else ", ".join(constraints)
         raise IncompatiblePolicyError(
             "constraints",
-            f"the policy has cost critics for {', '.join(policy.constraints) or 'nothing'}, "
+            f"the policy has cost critics for {own or 'nothing'}, "
             f"the environment has {', '.join(env.constraints) or 'no constraints'}",
         )
-    resolution, given = getattr(policy, "resolution", None), getattr(env, "resolution", None)
-    if resolution is not None and given is not None and tuple(given) != (resolution, resolution):
+    if actions is not None and tuple(actions) != ACTIONS:
+        other = next((a for a, b in zip_longest(actions, ACTIONS) if a != b), None) or "fewer"
         raise IncompatiblePolicyError(
-            "resolution",
-            f"the policy sees pictures of {resolution} x {resolution}, the environment gives "
-            f"{given[0]} x {given[1]}: set its resolution to {resolution}",
+            "actions", f"the policy has {len(actions)} actions ({other}), the robot has {', '.join(ACTIONS)}"
         )
+    resolution, given = getattr(policy, "resolution", None), getattr(env, "resolution", None)
+    if resolution is not None and given is not None:
+        height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
+        if (height, width) != tuple(given):
+            raise IncompatiblePolicyError(
+                "resolution",
+                f"the policy sees pictures of {height} x {width}, the environment gives "
+                f"{given[0]} x {given[1]}: set its resolution to {height if height == width else resolution}",
+            )
     longest, horizon = getattr(policy, "max_steps", None), getattr(env, "horizon", None)
     if longest is not None and horizon is not None and horizon > longest:
         raise IncompatiblePolicyError(
             "horizon", f"the policy remembers {longest} steps, episodes have up to {horizon}"
         )
+
+
+def _blank(resolution: tuple[int, int], task: str) -> Observation:
+    """Return what two homes see at their start if all is black."""
+    pictures = np.zeros((_TRIAL_HOMES, *resolution, 3), np.uint8)
+    zeros = np.zeros(_TRIAL_HOMES, np.int64)
+    instruction = instructions_for(task, TARGETS[task][0])[0]
+    joints = np.zeros((_TRIAL_HOMES, 3), np.float32)
+    active = np.ones(_TRIAL_HOMES, bool)
+    return Observation(
+        pictures, pictures, zeros, zeros + NO_ACTION, zeros, [instruction] * _TRIAL_HOMES, active, joints
+    )
+
+
+def _check_trial(policy: Any, blank: Observation) -> None:
+    try:
+        policy.reset(np.ones(_TRIAL_HOMES, bool))
+        decision = policy.act(blank, np.full(_TRIAL_HOMES, 0.5))
+    except IncompatiblePolicyError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise IncompatiblePolicyError(
+            "trial", f"{type(policy).__name__} fails on a blank picture: {type(error).__name__}: {text}"
+        ) from error
+    costs = 1 + len(policy.constraints or ())
+    problem = decision_problem(decision, _TRIAL_HOMES, None if policy.constraints is None else costs)
+    if problem:
+        raise IncompatiblePolicyError("decision", f"{type(policy).__name__} {problem}")
+
+
+def decision_problem(decision: Any, count: int, values: int | None = None) -> str:
+    """Return what is wrong with a decision for `count` homes, "" if nothing is.
+
+    Args:
+        decision: what a policy answered.
+        count: N.
+        values: 1 + K that it should have; None for any.
+    """
+    missing = [name for name in ("action", "log_prob", "values") if not hasattr(decision, name)]
+    if missing:
+        return f"answers a {type(decision).__name__} without {', '.join(missing)}; it must be a Decision"
+    action = np.asarray(decision.action)
+    if action.shape != (count,) or not np.issubdtype(action.dtype, np.integer):
+        return (
+            f"answers actions of shape {action.shape} and type {action.dtype}, expected ({count},) integers"
+        )
+    if ((action < 0) | (action >= len(ACTIONS))).any():
+        return f"answers action {int(action[(action < 0) | (action >= len(ACTIONS))][0])}, expected 0 to 19"
+    for name, shape in (("log_prob", (count,)), ("values", (count, values))):
+        found = np.asarray(getattr(decision, name)).shape
+        if len(found) != len(shape) or any(
+            b is not None and a != b for a, b in zip(found, shape, strict=True)
+        ):
+            wanted = ", ".join("1 + K" if size is None else str(size) for size in shape)
+            return f"answers {name} of shape {found}, expected ({wanted})"
+    return ""
 
 
 def choose(probabilities: np.ndarray, uniforms: np.ndarray | None) -> np.ndarray:

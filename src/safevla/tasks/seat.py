@@ -64,6 +64,13 @@ class Seat:
         """Whether an object is held."""
         return self.scenario is not None and self.home.held >= 0
 
+    def arm_joints(self) -> np.ndarray:
+        """Return (3,) float32: lift (m), arm (m) and wrist (rad); zeros before the first episode."""
+        if self.scenario is None:
+            return np.zeros(3, np.float32)
+        _, _, _, lift, first, second, wrist = self.home.joints
+        return np.array([lift, first + second, wrist], np.float32)
+
     def reset(
         self,
         scenario: Scenario,
