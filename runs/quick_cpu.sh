@@ -24,5 +24,10 @@ safevla align --policy "$out/imitate/checkpoint" --out "$out/align" --resume
 stage "align ends"
 
 # Put the three policies into the package and the numbers into results/.
-python runs/ship.py "$out/pretrain" "$out/imitate" "$out/align"
+python runs/ship.py policies "$out/pretrain" "$out/imitate" "$out/align"
+safevla assure --policy imitation,rl,isa --split test --episodes 200 --out "$out/test" --resume
+python runs/ship.py judged "$out/test" align_test
+safevla assure --policy isa,isa+held_out,isa+wrong,isa+none --episodes 200 --out "$out/listening" --resume
+python runs/ship.py judged "$out/listening" listening
 python docs/update_tables.py
+stage "all ends"

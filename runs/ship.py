@@ -1,6 +1,7 @@
-"""Put the policies of `pretrain`, `imitate` and `align` runs into the package, and their numbers into results/.
+"""Put the policies of runs into the package, and the numbers of runs into results/.
 
-Usage: python runs/ship.py PRETRAIN_FOLDER IMITATE_FOLDER ALIGN_FOLDER
+Usage: python runs/ship.py policies PRETRAIN_FOLDER IMITATE_FOLDER ALIGN_FOLDER
+       python runs/ship.py judged ASSURE_FOLDER NAME         (writes results/NAME.json)
 """
 
 import argparse
@@ -40,6 +41,15 @@ def ship_results(align: Path) -> None:
         for row in table.to_pylist()
     ]
     write("table1", head | {"rows": rows})
+
+
+def ship_judged(folder: Path, name: str) -> None:
+    """Write the summary of an `assure` run; the last policy is compared with the first, or isa with rl."""
+    table = load_table(folder / "episodes.parquet")
+    policies = list(dict.fromkeys(table["policy"].to_pylist()))
+    first, second = ("isa", "rl") if {"isa", "rl"} <= set(policies) else (policies[-1], policies[0])
+    head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
+    write(name, head | {"rows": summarise(table), "comparison": compare(table, first, second)})
 
 
 def ship_perception(pretrain: Path) -> None:
@@ -103,11 +113,18 @@ def plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pretrain", type=Path)
-    parser.add_argument("imitate", type=Path)
-    parser.add_argument("align", type=Path)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    policies = kinds.add_parser("policies")
+    for folder in ("pretrain", "imitate", "align"):
+        policies.add_argument(folder, type=Path)
+    judged = kinds.add_parser("judged")
+    judged.add_argument("folder", type=Path)
+    judged.add_argument("name")
     arguments = parser.parse_args()
-    ship_policies(arguments.imitate, arguments.align)
-    ship_results(arguments.align)
-    ship_perception(arguments.pretrain)
-    ship_imitation(arguments.imitate)
+    if arguments.kind == "judged":
+        ship_judged(arguments.folder, arguments.name)
+    else:
+        ship_policies(arguments.imitate, arguments.align)
+        ship_results(arguments.align)
+        ship_perception(arguments.pretrain)
+        ship_imitation(arguments.imitate)

@@ -20,6 +20,7 @@ from safevla.config import ConfigError, build, nearest
 from safevla.policy.baselines import BASELINES, InactivePolicy, RandomPolicy
 from safevla.policy.remote import SCHEMES, RemotePolicy
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
+from safevla.policy.wording import WORDINGS, Reworded
 
 FORMAT = 1
 CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = "config.json", "model.safetensors", "README.md"
@@ -119,12 +120,16 @@ def load_policy(name_or_path: str | Path) -> Any:
     Args:
         name_or_path: a shipped name, "random", "inactive", a checkpoint folder, "module:factory" or
             "file.py:factory" (called without arguments), "hf:owner/name" on the Hugging Face hub, or
-            "ws://host:port" of a policy server.
+            "ws://host:port" of a policy server. "+held_out", "+wrong" or "+none" behind any of them has the
+            policy told something else than the instruction (`policy.wording`).
 
     Raises:
         ValueError: there is no such policy, or its files are damaged; one line that says which.
     """
     name = str(name_or_path)
+    source, plus, wording = name.rpartition("+")
+    if plus and wording in WORDINGS:
+        return Reworded(load_policy(source), wording)
     if name == "random":
         return RandomPolicy()
     if name == "inactive":

@@ -74,6 +74,7 @@ _TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 PHRASINGS = ("train", "held_out")
+NO_INSTRUCTION = "do your task"  # names nothing; what a policy is told to see whether it listens at all
 
 
 def noun_phrase(noun: str) -> str:
@@ -115,7 +116,7 @@ def instructions_for(task: str, target: str, split: str = "train") -> list[str]:
 
 
 def all_instructions() -> list[str]:
-    """Return every sentence of every task, target and phrasing, sorted and without repeats.
+    """Return every sentence of every task, target and phrasing, and NO_INSTRUCTION; sorted, no repeats.
 
     This is the list whose embeddings are shipped, so that ordinary episodes need no text model.
     """
@@ -126,7 +127,7 @@ def all_instructions() -> list[str]:
         for phrasing in PHRASINGS
         for sentence in instructions_for(task, target, phrasing)
     }
-    return sorted(sentences)
+    return sorted(sentences | {NO_INSTRUCTION})
 
 
 def _templates(task: str, split: str) -> tuple[str, ...]:
