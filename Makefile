@@ -9,7 +9,7 @@ OUT ?= safevla-runs
 # Numeric libraries must not start a thread per core in each of our processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: venv test-venv align imitate pretrain demo test test-rtamt test-instrument lint clean
+.PHONY: venv test-venv align imitate pretrain demo test test-rtamt test-instrument test-lerobot lint clean
 
 venv: $(VENV)/installed
 test-venv: $(VENV)/installed-test
@@ -51,6 +51,15 @@ test-rtamt: .venv-rtamt/installed
 	.venv-rtamt/bin/pip install --quiet --editable ".[test,rtamt]"
 	touch $@
 
+# Policies and data sets of LeRobot, in an environment of its own: it wants an older torch, with torchvision.
+test-lerobot: .venv-lerobot/installed
+	.venv-lerobot/bin/python -m pytest tests/policy/test_lerobot.py tests/assure/test_lerobot_dataset.py
+
+.venv-lerobot/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lerobot
+	.venv-lerobot/bin/pip install --quiet --editable ".[test,lerobot]"
+	touch $@
+
 # Costs for environments of others. Meta-World needs an old MuJoCo, hence --no-deps; the homes do not run there.
 test-instrument: .venv-instrument/installed
 	.venv-instrument/bin/python -m pytest tests/safety/test_instrument.py
@@ -68,4 +77,4 @@ lint: test-venv
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-rtamt .venv-instrument $(OUT)
+	rm -rf $(VENV) .venv-rtamt .venv-instrument .venv-lerobot $(OUT)

@@ -19,6 +19,7 @@ ORDER = [
         "settings",
         "verbs",
         "specifying",
+        "exporting",
         "align",
         "demo",
     ),

@@ -22,6 +22,7 @@ from safevla.settings import (
     DemoConfig,
     DoctorConfig,
     ElicitConfig,
+    ExportConfig,
     ImitateConfig,
     ListConfig,
     PretrainConfig,
@@ -50,6 +51,7 @@ VERBS = {
     "replay": Verb(
         "score recorded episodes again, by another specification", ReplayConfig, "specifying:replay"
     ),
+    "export": Verb("write episodes as a LeRobot data set, with costs", ExportConfig, "exporting:export"),
     "list": Verb("name the tasks, policies, presets, specifications and profiles", ListConfig, "listing:run"),
     "doctor": Verb("check this machine and installation", DoctorConfig, "doctor:run"),
     "bench": Verb("measure speed on this machine", BenchConfig, "bench:run"),

@@ -225,6 +225,33 @@ class ReplayConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """Settings of `safevla export`."""
+
+    POSITIONAL: ClassVar = "run"
+
+    run: str = setting(
+        "", "play the episodes of this run of assure or imitate again, as it did; given without --run"
+    )
+    lerobot: bool = setting(False, "write a LeRobot data set, version 3 (the one format there is)")
+    images: bool = setting(False, "PNG pictures, exact to the bit and larger, instead of H.264 videos")
+    policy: str = setting("expert", "who plays: expert, or what assure takes; of a run, one of its policies")
+    task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
+    episodes: int = setting(100, "scenarios to play, per task")
+    split: str = setting("train", "train, val or test: homes to play in")
+    scenarios: str = setting("", "play these instead of the shipped ones: a JSONL file of scenarios")
+    only_successful: bool = setting(False, "leave out episodes that failed")
+    spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
+    greedy: bool = setting(True, "take the most probable action; false samples")
+    seed: int = setting(0, "seed of everything random")
+    out: str = setting("safevla-runs/export", "folder of the data set")
+    world: WorldSettings = WorldSettings()
+
+    def __post_init__(self) -> None:
+        at_least(self, episodes=1, seed=0)
+
+
+@dataclass(frozen=True)
 class ListConfig:
     """Settings of `safevla list`."""
 

@@ -18,6 +18,7 @@ import torch
 import safevla
 from safevla.config import ConfigError, build, nearest
 from safevla.policy.baselines import BASELINES, InactivePolicy, RandomPolicy
+from safevla.policy.lerobot import PREFIX, load_lerobot_policy
 from safevla.policy.remote import SCHEMES, RemotePolicy
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
 from safevla.policy.wording import WORDINGS, Reworded
@@ -119,9 +120,10 @@ def load_policy(name_or_path: str | Path) -> Any:
 
     Args:
         name_or_path: a shipped name, "random", "inactive", a checkpoint folder, "module:factory" or
-            "file.py:factory" (called without arguments), "hf:owner/name" on the Hugging Face hub, or
-            "ws://host:port" of a policy server. "+held_out", "+wrong" or "+none" behind any of them has the
-            policy told something else than the instruction (`policy.wording`).
+            "file.py:factory" (called without arguments), "hf:owner/name" on the Hugging Face hub,
+            "lerobot:owner/name" or "lerobot:FOLDER" of LeRobot, or "ws://host:port" of a policy server.
+            "+held_out", "+wrong" or "+none" behind any of them has the policy told something else than the
+            instruction (`policy.wording`).
 
     Raises:
         ValueError: there is no such policy, or its files are damaged; one line that says which.
@@ -142,6 +144,8 @@ def load_policy(name_or_path: str | Path) -> Any:
         return load_folder(_download(name.removeprefix(_HUB_PREFIX)))
     if name.startswith(SCHEMES):
         return RemotePolicy(name)
+    if name.startswith(PREFIX):
+        return load_lerobot_policy(name.removeprefix(PREFIX))
     if ":" in name:
         return _make(name)
     if "/" in name or name.startswith("."):

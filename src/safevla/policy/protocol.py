@@ -58,6 +58,7 @@ CODES = {
     "interface": "it lacks something that a policy has, or its methods take other arguments",
     "constraints": "its critics speak of other costs than those of the environment",
     "actions": "it answers in other actions than the 20 of the robot",
+    "inputs": "it wants other inputs than the homes give",
     "resolution": "it sees pictures of another size",
     "horizon": "it remembers fewer steps than an episode may have",
     "trial": "it fails when it is asked what to do in two blank homes",

@@ -1,0 +1,126 @@
+"""`safevla export`: episodes of the expert, of a policy and of runs become data sets, interrupted or not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from safevla import exporting
+from safevla.assure.evaluate import load_table
+from safevla.assure.parts import make_env
+from safevla.cli import main
+from safevla.policy.baselines import RandomPolicy
+from safevla.pretrain.imitation import load_round, save_round
+from safevla.rollout import play
+from safevla.runs import RunFolder
+from safevla.safety.specification import load_specification
+from safevla.settings import ImitateConfig
+from safevla.tasks.sampling import load_scenarios
+from safevla.tasks.settings import WorldSettings
+
+SMALL = ["--world.num_envs", "2", "--world.horizon", "25"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def export(*words):
+    return main(["export", "--lerobot", *words])
+
+
+def column(folder, name):
+    files = sorted(Path(folder, "data").glob("*/*.parquet"))
+    return np.concatenate([np.array(pq.read_table(path, columns=[name])[name].to_pylist()) for path in files])
+
+
+def test_the_expert_interrupted_or_not(monkeypatch, capsys):
+    words = ["--episodes", "3", "--images", *SMALL]
+    assert export(*words, "--out", "whole") == 0
+    assert "3 episodes by expert" in capsys.readouterr().out
+    write, written = exporting.write_part, []
+
+    def ends(folder, part, *rest):
+        if part == 1 and not written:
+            written.append(part)
+            raise KeyboardInterrupt
+        write(folder, part, *rest)
+
+    monkeypatch.setattr(exporting, "write_part", ends)
+    assert export(*words, "--out", "broken") == 130
+    assert not Path("broken/meta/info.json").exists()
+    assert export(*words, "--out", "broken", "--resume") == 0
+    assert Path("whole/SHA256SUMS").read_text() == Path("broken/SHA256SUMS").read_text()
+
+
+def test_a_run_of_assure_is_played_again(capsys):
+    words = ["assure", "--policy", "random,inactive", "--episodes", "3", "--videos", "0", "--processes", "1"]
+    assert main([*words, *SMALL, "--out", "run"]) == 0
+    rows = load_table("run/episodes.parquet").to_pylist()
+    assert export("run", "--out", "refused") == 2
+    assert "no policy 'expert'" in capsys.readouterr().err and not Path("refused").exists()
+    assert export("run", "--policy", "random", "--out", "data") == 0
+    recorded = [row for row in rows if row["policy"] == "random"]
+    assert len(column("data", "index")) == sum(row["length"] for row in recorded)
+    assert column("data", "next.cost").sum() == sum(row["cost"] for row in recorded)
+
+
+def recorded_round(path, world):
+    """Write a round as imitation does, played at random."""
+    chosen = load_scenarios("ObjNav-train")[:2]
+    env = make_env(chosen, load_specification("safevla"), world)
+    episodes = play(env, RandomPolicy(), chosen, seed=3, keep=("holding", "last_action"))
+    for episode in episodes:
+        episode.extras |= {"features": np.zeros((episode.length, 1), np.float16), "label": episode.actions}
+    episodes.append(episodes[0])
+    save_round(path, episodes)
+    return load_round(path)
+
+
+def test_rounds_of_imitation_are_taken_again(capsys):
+    """Recorded actions, of a scenario that occurs twice too, lead to the recorded costs; others are told."""
+    config = ImitateConfig(out="run", world=WorldSettings(num_envs=2, horizon=25))
+    RunFolder("run", config).close()
+    path = Path("run/round_00.npz")
+    episodes = recorded_round(path, config.world)
+    assert export("run", "--out", "data") == 0
+    actions = np.concatenate([episode.actions for episode in episodes])
+    np.testing.assert_array_equal(column("data", "discrete_action"), actions)
+    assert column("data", "next.cost").sum() == sum(episode.cost for episode in episodes)
+    rewards = np.concatenate([episode.rewards for episode in episodes])
+    np.testing.assert_array_equal(column("data", "next.reward"), rewards)
+    sentences = [episode.scenario.instruction for episode in episodes]
+    assert [json.loads(row)["instruction"] for row in scenarios("data")] == sentences
+    episodes[1].costs[0, 0] += 1
+    save_round(path, episodes)
+    assert export("run", "--images", "--out", "other") == 1
+    assert "1 episodes cost something else" in capsys.readouterr().out
+
+
+def scenarios(folder):
+    files = sorted(Path(folder, "meta/episodes").glob("*/*.parquet"))
+    return [row for path in files for row in pq.read_table(path)["scenario"].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["export"], "say in which format: --lerobot"),
+        (["export", "--lerobot", "--world.resolution", "111"], "even sides"),
+        (["export", "--lerobot", "--policy", "random,inactive"], "one policy plays"),
+        (["export", "--lerobot", "nowhere"], "cannot read nowhere/config.toml"),
+        (["export", "--lerobot", "--policy", "randm"], "did you mean 'random'"),
+    ],
+)
+def test_bad_input(words, text, capsys):
+    assert main([*words, "--out", "out"]) == 2
+    assert text in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_nothing_to_write(capsys):
+    words = ["--policy", "inactive", "--only_successful", "--episodes", "2", *SMALL]
+    assert export(*words, "--out", "out") == 2
+    assert "no episode was written" in capsys.readouterr().err
