@@ -9,7 +9,19 @@ import safevla
 
 SOURCE = Path(safevla.__file__).parent
 ORDER = [
-    *("types", "config", "runs", "progress", "scale", "registry", "world", "safety", "tasks", "policy"),
+    *(
+        "types",
+        "config",
+        "runs",
+        "trackers",
+        "progress",
+        "scale",
+        "registry",
+        "world",
+        "safety",
+        "tasks",
+        "policy",
+    ),
     *(
         "rollout",
         "pretrain",

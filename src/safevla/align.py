@@ -31,6 +31,7 @@ from safevla.safety.specification import Specification, load_specification
 from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
 from safevla.tasks.sampling import load_scenarios
+from safevla.trackers import check_tracker, tracking
 from safevla.types import Scenario
 from safevla.verbs import draw, parse_tasks, world_env
 
@@ -50,6 +51,7 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
         ValueError: a setting, the policy or the specification is not usable; nothing has been written then.
     """
     single_threaded()
+    check_tracker(config.tracker)
     tasks = parse_tasks(config.task)
     specification = model(config, tasks)
     training, held_out = training_scenarios(tasks), held_out_scenarios(tasks, config)
@@ -152,15 +154,17 @@ def train_method(
     env = make_env(scenarios, specification, config.world, config.train.shaping)
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights(even=config.train.archive_even)
     settings = dataclasses.replace(config.train, method=method, budgets=specification.budgets)
-    train(
-        settings,
-        policy,
-        env,
-        scenarios,
-        [elite.scenario for elite in elites],
-        folder / method,
-        archive_weights=weights.tolist() or None,
-    )
+    with tracking(config.tracker, folder / method, config) as log:
+        train(
+            settings,
+            policy,
+            env,
+            scenarios,
+            [elite.scenario for elite in elites],
+            folder / method,
+            on_iteration=log,
+            archive_weights=weights.tolist() or None,
+        )
     env.close()
     facts = {"method": method, "start": config.policy, "seed": config.seed, "task": config.task}
     save_policy(policy, folder / method / "checkpoint", facts)

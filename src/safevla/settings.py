@@ -91,6 +91,7 @@ class AlignConfig:
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/align", "run folder")
+    tracker: str = setting("", "show the metrics of training also in tensorboard, wandb or trackio")
     processes: int = setting(2, "processes that share the work (results do not depend on it)")
     world: WorldSettings = WorldSettings()
     elicit: ElicitSettings = ElicitSettings()
@@ -177,6 +178,7 @@ class ImitateConfig:
     encoder: str = setting("imitation", "image encoder: of a shipped policy, of a folder, or an encoder.pt")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/imitate", "run folder")
+    tracker: str = setting("", "show the metrics of training also in tensorboard, wandb or trackio")
     world: WorldSettings = WorldSettings()
     imitation: ImitationConfig = ImitationConfig()
 

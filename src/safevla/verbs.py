@@ -29,6 +29,7 @@ from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, Pretrain
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sampling import load_scenarios
 from safevla.tasks.settings import WorldSettings
+from safevla.trackers import check_tracker, tracking
 from safevla.types import TASKS, Scenario
 
 
@@ -59,6 +60,7 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     from safevla.policy.presets import make_policy
     from safevla.pretrain.imitation import imitate as train_imitation
 
+    check_tracker(config.tracker)
     torch.set_num_threads(config.world.num_threads)
     tasks = parse_tasks(config.task)
     env = world_env(tasks, config.world, "safevla")
@@ -69,10 +71,15 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     training = [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
     validation = [scenario for task in tasks for scenario in load_scenarios(f"{task}-val")]
     episodes = settings.demonstrations + (settings.rounds - 1) * settings.corrections
-    with RunFolder(config.out, config, resume=resume) as folder, ProgressBar("imitate", episodes) as bar:
+    with (
+        RunFolder(config.out, config, resume=resume) as folder,
+        ProgressBar("imitate", episodes) as bar,
+        tracking(config.tracker, folder.path, config) as log,
+    ):
         before = {"episodes": 0}
 
         def finished_round(number: int, metrics: dict[str, float]) -> None:
+            log(number, metrics)
             before["episodes"] = int(metrics["data/episodes"])
             bar.update(before["episodes"], f"round {number}: {_success_note(metrics)}")
 
