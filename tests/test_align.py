@@ -1,6 +1,7 @@
 """`safevla align` as a user runs it, small: the run folder, an interruption, and going on from it."""
 
 import hashlib
+import importlib.util
 import json
 import tomllib
 from pathlib import Path
@@ -19,6 +20,7 @@ from safevla.safety.specification import load_specification
 from safevla.settings import AlignConfig
 
 pytestmark = pytest.mark.slow
+TRACKER = "tensorboard" if importlib.util.find_spec("tensorboard") else ""
 POLICIES = ("imitation", "rl", "isa", "inactive", "random")
 SETTINGS = {
     "world.resolution": 64, "world.horizon": 25, "world.num_envs": 4, "elicit.episodes": 4,
@@ -51,7 +53,7 @@ def command(tmp_path_factory):
 def whole(command, tmp_path_factory):
     """Return the folder of a run that nothing interrupted."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    assert main(command(out)) == 0
+    assert main(command(out, tracker=TRACKER)) == 0
     return out
 
 
@@ -65,7 +67,7 @@ def interrupted(command, tmp_path_factory):
         raise KeyboardInterrupt
 
     def train_until_interrupted(config, *arguments, **more):
-        return train(config, *arguments, **more, on_iteration=stop if config.method == "isa" else None)
+        return train(config, *arguments, **more | ({"on_iteration": stop} if config.method == "isa" else {}))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(safevla.align, "train", train_until_interrupted)
@@ -102,6 +104,7 @@ def test_the_run_folder_is_complete(whole):
     for method in ("rl", "isa"):
         metrics = lines(whole / method / "metrics.jsonl")
         assert [row["iteration"] for row in metrics] == [0, 1]
+        assert len(list((whole / method).glob("tensorboard/events*"))) == bool(TRACKER)
         assert all(row["multiplier/corner"] == 0 for row in metrics) == (method == "rl")
         assert load_policy(whole / method / "checkpoint").constraints
     weights = [load_file(whole / method / "checkpoint" / "model.safetensors") for method in ("rl", "isa")]
