@@ -10,6 +10,7 @@ process times.
 
 import argparse
 import gc
+import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,7 @@ from safevla.world.scene import compile_scene
 from safevla.world.simulator import Home, HousePool, SettledScene, settle
 
 OUT = Path(__file__).parents[1] / "results/houses.json"
-CHUNK = 5  # houses a job
+CHUNK = 20  # houses a job
 TRIES = 4  # scenarios that are drawn in a house before it counts as unsolvable
 MOVED, TILTED = 0.02, 5.0  # m, degrees
 ALL_UP = 4  # every fourth house has all components at their strongest
@@ -125,9 +126,16 @@ def solve(
     return result | {"failed": "solve", "why": reason}
 
 
-def check_chunk(first: int, count: int) -> list[dict[str, Any]]:
-    """Check some houses; importable, so that another process can."""
-    return [check_house(index) for index in range(first, first + count)]
+def check_chunk(first: int, count: int, parts: Path) -> None:
+    """Check some houses and keep what was found in a file of their own, unless it is there already."""
+    part = part_of(parts, first, count)
+    if not part.exists():
+        write_json(part, [check_house(index) for index in range(first, first + count)])
+
+
+def part_of(parts: Path, first: int, count: int) -> Path:
+    """Return where the findings of a chunk lie. A house depends on its number alone."""
+    return parts / f"{first:05d}-{count}.json"
 
 
 def resident() -> float:
@@ -212,18 +220,26 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="houses, a third of each class")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument(
+        "--parts",
+        type=Path,
+        default=Path("safevla-runs/houses"),
+        help="where an interrupted check goes on; delete it when homes change",
+    )
     arguments = parser.parse_args()
     if arguments.count < len(SIZE_CLASSES):
         parser.error(f"--count is {arguments.count}, expected at least {len(SIZE_CLASSES)}")
-    jobs = [(first, min(CHUNK, arguments.count - first)) for first in range(0, arguments.count, CHUNK)]
+    arguments.parts.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (first, min(CHUNK, arguments.count - first), arguments.parts)
+        for first in range(0, arguments.count, CHUNK)
+    ]
+    found = [part_of(arguments.parts, first, count) for first, count, _ in jobs]
     with ProgressBar("houses", len(jobs)) as bar:
-        done = [0]
-
-        def watch() -> None:
-            done[0] = min(done[0] + 1, len(jobs))
-            bar.update(done[0])
-
-        rows = [row for part in run_jobs(check_chunk, jobs, arguments.processes, watch) for row in part]
+        run_jobs(
+            check_chunk, jobs, arguments.processes, lambda: bar.update(sum(part.exists() for part in found))
+        )
+    rows = [row for part in found for row in json.loads(part.read_text())]
     taken = run_jobs(memory, [(size_class,) for size_class in SIZE_CLASSES], len(SIZE_CLASSES))
     classes = [summarise(rows, name, used) for name, used in zip(SIZE_CLASSES, taken, strict=True)]
     failures = [row for row in rows if "failed" in row]
