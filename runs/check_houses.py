@@ -224,7 +224,7 @@ def main() -> None:
         "--parts",
         type=Path,
         default=Path("safevla-runs/houses"),
-        help="where an interrupted check goes on; delete it when homes change",
+        help="where an interrupted check goes on",
     )
     arguments = parser.parse_args()
     if arguments.count < len(SIZE_CLASSES):
