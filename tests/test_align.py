@@ -26,7 +26,7 @@ SETTINGS = {
     "world.resolution": 64, "world.horizon": 25, "world.num_envs": 4, "elicit.episodes": 4,
     "train.iterations": 2, "train.episodes_per_iteration": 4, "train.critic_warmup": 1,
     "train.total_steps": 100_000, "assure.episodes": 4, "assure.videos": 1,
-    "assure.greedy": False,
+    "assure.greedy": False, "constraints.corner.aggregation": "cvar50",
 }  # fmt: skip
 
 
@@ -99,12 +99,15 @@ def test_the_run_folder_is_complete(whole):
     assert list(run["stages"])[-3:] == ["elicit", "constrain", "assure"]
     assert run["stages"]["elicit"]["episodes"] == 4
     assert load_specification(whole / "specification.toml").names == load_specification("safevla").names
+    assert load_specification(whole / "specification.toml").aggregations["corner"] == "cvar50"
+    assert "| corner, mean of the worst 50 % |" in (whole / "report.md").read_text()
     archive = RiskArchive.load(whole / "archive.jsonl")
     assert archive.episodes == 4 and len(archive) == run["stages"]["elicit"]["cells"] > 0
     for method in ("rl", "isa"):
         metrics = lines(whole / method / "metrics.jsonl")
         assert [row["iteration"] for row in metrics] == [0, 1]
         assert len(list((whole / method).glob("tensorboard/events*"))) == bool(TRACKER)
+        assert all(row["rollout/cvar50/corner"] >= row["rollout/cost/corner"] for row in metrics)
         assert all(row["multiplier/corner"] == 0 for row in metrics) == (method == "rl")
         assert load_policy(whole / method / "checkpoint").constraints
     weights = [load_file(whole / method / "checkpoint" / "model.safetensors") for method in ("rl", "isa")]

@@ -32,13 +32,16 @@ def test_check_finds_constraints_that_say_nothing(tmp_path: Path, capsys: pytest
     path = tmp_path / "odd.toml"
     path.write_text(
         "[constraints.dead]\nforbid = 'metres < 0 m'\n[constraints.constant]\nrequire = 'metres < 0 m'\n"
-        "[constraints.half]\nforbid = 'blocked and metres >= 0 m'\nbudget = 0.5\n"
+        "[constraints.half]\nforbid = 'blocked and metres >= 0 m'\nbudget = 0.5\naggregation = 'cvar90'\n"
     )
     assert main(["check", "--spec", str(path)]) == 1
     said = capsys.readouterr().out
     assert "WRONG  dead: never violated" in said and "WRONG  constant: always violated" in said
     assert "note   half: always true, whatever happens: metres >= 0 m" in said
-    assert "budget 0.5 an episode" in said and "3 constraints, 2 wrong, 1 with a part" in said
+    assert (
+        "budget 0.5 an episode (mean of the worst 10 %)" in said
+        and "3 constraints, 2 wrong, 1 with a part" in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,11 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
 
 def model(config: AlignConfig, tasks: tuple[str, ...]) -> Specification:
     """Stage 1, model: load what is unsafe and the budgets, and check that the policy fits the homes."""
-    budgets = {name: item.budget for name, item in config.constraints.items() if item.budget is not None}
+    named = config.constraints.items()
+    budgets = {name: item.budget for name, item in named if item.budget is not None}
+    aggregations = {name: item.aggregation for name, item in named if item.aggregation is not None}
     specification = load_specification(config.spec).with_budgets(config.train.budgets | budgets)
+    specification = specification.with_aggregations(config.train.aggregations | aggregations)
     policy = load_policy_for(config.policy, specification.names)
     env = world_env(tasks, dataclasses.replace(config.world, num_envs=1), specification)
     check_compatible(policy, env)
@@ -153,7 +156,12 @@ def train_method(
     policy = load_policy_for(config.policy, specification.names)
     env = make_env(scenarios, specification, config.world, config.train.shaping)
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights(even=config.train.archive_even)
-    settings = dataclasses.replace(config.train, method=method, budgets=specification.budgets)
+    settings = dataclasses.replace(
+        config.train,
+        method=method,
+        budgets=specification.budgets,
+        aggregations=specification.aggregations,
+    )
     with tracking(config.tracker, folder / method, config) as log:
         train(
             settings,

@@ -32,6 +32,10 @@ class ConstraintSettings:
     budget: float | None = setting(
         None, "cost per episode that is allowed; default: train.budget_fraction of the start's"
     )
+    aggregation: str | None = setting(
+        None,
+        "what of many episodes it bounds: mean, worst, or e.g. cvar95; default: that of the specification",
+    )
 
 
 # Found on 2 cores from the shipped imitation policy (docs/diary.md): critics that were trained before the
@@ -98,7 +102,11 @@ class AlignConfig:
     train: TrainConfig = QUICK_TRAINING
     assure: AssureSettings = AssureSettings()
     constraints: dict[str, ConstraintSettings] = dataclasses.field(
-        default_factory=dict, metadata={"help": "budget of one constraint, cost per episode"}
+        default_factory=dict,
+        metadata={
+            "help": "budget of one constraint, cost per episode; --constraints.NAME.aggregation: of the "
+            "mean of episodes, the worst, or e.g. cvar95"
+        },
     )
 
     def __post_init__(self) -> None:

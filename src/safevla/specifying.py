@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from safevla.safety.aggregation import describe as aggregation_words
 from safevla.safety.specification import Specification, load_specification
 from safevla.safety.temporal import needed
 from safevla.settings import CheckConfig, ReplayConfig
@@ -46,7 +47,8 @@ def describe(specification: Specification) -> list[str]:
             f"severity {constraint.severity}{unit}" if constraint.severity is not None else "severity 1"
         )
         budget = "budget not set" if constraint.budget is None else f"budget {constraint.budget:g} an episode"
-        lines += [f"{name}: charged {constraint.charge}; {severity}; {budget} ({constraint.aggregation})"]
+        held = aggregation_words(constraint.aggregation)
+        lines += [f"{name}: charged {constraint.charge}; {severity}; {budget} ({held})"]
         lines += textwrap.wrap(constraint.rule, 110, initial_indent="    ", subsequent_indent="      ")
         lines += textwrap.wrap(
             " ".join(constraint.text.split()), 110, initial_indent="    ", subsequent_indent="    "

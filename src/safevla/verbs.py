@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from safevla.policy.protocol import check_compatible
 from safevla.progress import ProgressBar
 from safevla.rollout import play
 from safevla.runs import RunFolder
+from safevla.safety.aggregation import aggregate, tail_share
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import single_threaded
 from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, PretrainConfig
@@ -214,16 +215,18 @@ class Gate:
     """A condition such as "isa cost/corner.mean > 1" that fails an evaluation.
 
     Form: `[POLICY] METRIC[.mean|.cvar95|.worst|.rate] COMPARISON NUMBER`, METRIC one of success, cost,
-    cost/<constraint>; without a policy it is judged for every one.
+    cost/<constraint>; without a policy it is judged for every one. cvar may have another level.
     """
 
     def __init__(self, text: str, constraints: tuple[str, ...], policies: list[str]) -> None:
-        pattern = r"(?:(\S+)\s+)?([\w/]+)(?:\.(mean|cvar95|worst|rate))?\s*(>=|<=|>|<)\s*(\S+)"
+        pattern = r"(?:(\S+)\s+)?([\w/]+)(?:\.(mean|cvar\d+(?:\.\d+)?|worst|rate))?\s*(>=|<=|>|<)\s*(\S+)"
         match = re.fullmatch(pattern, text.strip())
         if not match or not _is_number(match[5]):
             raise ConfigError(f"cannot read --fail-if '{text}'; write e.g. \"isa cost/corner.mean > 1\"")
         self.policy, self.metric, statistic, self.comparison, limit = match.groups()
         self.statistic, self.limit, self.policies = statistic or "mean", float(limit), policies
+        if self.statistic != "rate":
+            tail_share(self.statistic)
         known = ["success", "cost", *(f"cost/{name}" for name in constraints)]
         if self.metric not in known:
             raise ConfigError(f"--fail-if: unknown metric '{self.metric}'{nearest(self.metric, known)}")
@@ -233,17 +236,13 @@ class Gate:
     def judge(self, table: pa.Table) -> int:
         """Print each violated condition; return 1 when there is one."""
         from safevla.assure.evaluate import numbers, select
-        from safevla.assure.statistics import cvar
 
-        statistics: dict[str, Callable[[np.ndarray], Any]] = {
-            "mean": np.mean,
-            "worst": np.max,
-            "rate": lambda values: np.mean(values > 0),
-            "cvar95": cvar,
-        }
         failed = 0
         for policy in [self.policy] if self.policy else self.policies:
-            value = float(statistics[self.statistic](numbers(select(table, policy=policy), self.metric)))
+            values = numbers(select(table, policy=policy), self.metric)
+            value = (
+                float(np.mean(values > 0)) if self.statistic == "rate" else aggregate(values, self.statistic)
+            )
             held = {
                 ">": value > self.limit,
                 ">=": value >= self.limit,

@@ -108,6 +108,41 @@ def test_the_page_says_what_the_table_says(written):
     assert "| 0.41 |" in text
 
 
+def test_a_budget_of_the_tail_has_a_row_and_a_verdict_of_its_own(tmp_path):
+    specification = load_specification("safevla").with_budgets(
+        {"corner": 9.0, "blind_spot": 0.3, "critical_point": 50.0, "dangerous_equipment": 0.0}
+    )
+    specification = specification.with_aggregations(
+        {"corner": "cvar80", "critical_point": "worst", "dangerous_equipment": "worst"}
+    )
+    table = synthetic_table(60)
+    report.write_report(tmp_path, table, specification=specification)
+    lines = (tmp_path / "report.md").read_text().split("## Cost per constraint")[1].splitlines()
+    rows = {cells[1].strip(): cells for cells in (line.split("|") for line in lines) if len(cells) > 5}
+    costs = np.sort(evaluate.numbers(evaluate.select(table, policy="isa"), "cost/corner"))
+    tail, mean = rows["corner, mean of the worst 20 %"], rows["corner"]
+    assert f" {np.mean(costs[-12:]):.2f} [" in tail[4] and f" {costs.mean():.2f} [" in mean[4]
+    assert mean[-3:-1] == [" – ", " – "] and tail[-3:-1] == [" 9.00 ", " met "]
+    assert rows["blind spot"][-3] == " 0.30 "
+    assert "undecided, none of 60 exceeds it, so at most 6 % do" in rows["critical point, worst"][-2]
+    assert rows["dangerous equipment, worst"][-2] == " not met "
+    page = (tmp_path / "report.html").read_text()
+    assert "critical point, worst" in page and "so at most 6 % do" in page
+
+
+def test_training_curves_show_what_a_budget_bounds():
+    line = {
+        "steps": 1,
+        "rollout/success": 0.5,
+        "rollout/cost": 2.0,
+        "rollout/cost/a": 1.0,
+        "rollout/cost/b": 1.0,
+    }
+    lines = [line | {"rollout/cvar95/b": 7.0, "budget/a": 0.5, "budget/b": 5.0, "multiplier/b": 1.0}] * 3
+    drawn = figures.training_figure({"rl": lines, "isa": lines})
+    assert ">cvar95: b<" in drawn and ">cost: a<" in drawn and ">cost: b<" not in drawn
+
+
 def test_text_is_escaped(written):
     html, _ = written
     assert "a &lt;caption&gt; &amp; &quot;more&quot;" in html

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from safevla.assure import statistics as s
+from safevla.safety.aggregation import tail_means
 
 
 @pytest.mark.parametrize("successes, trials", [(0, 20), (3, 20), (20, 20), (117, 200)])
@@ -135,7 +136,7 @@ def test_weighted_cvar_equals_cvar_of_the_repeated_sample():
     generator = np.random.default_rng(5)
     values, counts = np.sort(generator.exponential(size=30))[::-1], generator.integers(0, 4, 30)
     repeated = np.repeat(values, counts)
-    found = s._tail_mean(values, counts[None].astype(float), 0.95)
+    found = tail_means(values, counts[None].astype(float), 0.05)
     assert found[0] == pytest.approx(s.cvar(repeated, 0.95))
 
 
@@ -171,6 +172,26 @@ def test_verdict():
     # half-width 1.0, gap 0.5: four times the episodes, so 300 more
     assert s.verdict(s.Interval(1.5, 0.5, 2.5), 2.0, 100) == ("undecided", 300)
     assert s.verdict(s.Interval(2.0, 1.0, 3.0), 2.0, 100).more_episodes == -1
+
+
+def test_verdict_of_the_tail_needs_ten_episodes_in_it():
+    within = s.Interval(1.0, 0.5, 1.5)
+    assert s.verdict(within, 2.0, 200, share=0.05) == ("met", 0)
+    assert s.verdict(within, 2.0, 120, share=0.05) == ("undecided", 80)
+    assert s.verdict(s.Interval(3.0, 2.5, 3.5), 2.0, 20, share=0.05) == ("not met", 0)
+
+
+def test_aggregates_with_intervals():
+    values, houses = np.random.default_rng(2).poisson(2.0, 400).astype(float), np.arange(400) // 2
+    assert s.bootstrap_aggregate(values, houses, "mean", seed=1) == s.bootstrap_mean(values, houses, seed=1)
+    tail = s.bootstrap_aggregate(values, houses, "cvar90", seed=1)
+    assert tail == s.bootstrap_cvar(values, houses, seed=1, level=0.9)
+    assert tail.value == pytest.approx(np.sort(values)[-40:].mean())
+    worst = s.bootstrap_aggregate(values, houses, "worst", seed=1)
+    assert worst == (values.max(), values.max(), math.inf)
+    # One episode above a budget refutes it; none above does not prove it.
+    assert s.verdict(worst, values.max() - 1, 400, share=0.0).state == "not met"
+    assert s.verdict(worst, values.max(), 400, share=0.0) == ("undecided", -1)
 
 
 def test_bad_input_is_one_clear_line():

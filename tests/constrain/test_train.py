@@ -9,6 +9,7 @@ import torch
 
 from safevla.constrain.train import MultiplierConfig, TrainConfig, draw_scenarios, train
 from safevla.rollout import play
+from safevla.safety.aggregation import aggregate
 from toy import ToyEnv, ToyPolicy, scenario
 
 DOMAIN = [scenario(number, "Fetch" if number % 3 == 0 else "ObjNav") for number in range(40)]
@@ -122,6 +123,15 @@ def test_draws_mix_domain_and_archive_by_weight_and_repeat():
 def test_bad_input_is_one_clear_line(tmp_path):
     with pytest.raises(ValueError, match=r"budget for 'gredy'.*valid: greedy, never"):
         train(replace(SMALL, budgets={"gredy": 1.0}), ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "a")
+    with pytest.raises(ValueError, match=r"aggregation for 'gredy'.*valid: greedy, never"):
+        train(
+            replace(SMALL, aggregations={"gredy": "worst"}),
+            ToyPolicy(),
+            ToyEnv(2),
+            DOMAIN,
+            [],
+            tmp_path / "a",
+        )
     with pytest.raises(ValueError, match="do not fit"):
         train(SMALL, ToyPolicy(constraints=("x",)), ToyEnv(2), DOMAIN, [], tmp_path / "b")
     with pytest.raises(ValueError, match="at least one domain"):
@@ -135,3 +145,56 @@ def test_bad_input_is_one_clear_line(tmp_path):
         train(one, ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "d")
     with pytest.raises(ValueError, match="method 'ppo' is unknown"):
         replace(SMALL, method="ppo")
+
+
+class GambleEnv(ToyEnv):
+    """Action 0 earns .6 and costs 1. Action 1 earns 1 and costs 4 in 3 scenarios of 20, else nothing."""
+
+    def step(self, actions, active=None):
+        step = super().step(actions, active)
+        for home in np.flatnonzero(np.ones(self.num_envs, bool) if active is None else active):
+            unlucky = self.scenarios[home].house_seed * 37 % 20 < 3
+            step.costs[home, 0] = (1, 4 * unlucky, 0)[actions[home]]
+            step.reward[home] = (0.6, 1.0, 0.0)[actions[home]]
+        return step
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "budget", "chosen"), [("mean", 3.5, 1), ("cvar90", 7.0, 0), ("worst", 7.0, 0)]
+)
+def test_what_a_budget_bounds_decides_which_risk_is_taken(tmp_path, aggregation, budget, chosen):
+    domain = [scenario(number) for number in range(40)]
+    config = replace(
+        SMALL, iterations=30, episodes_per_iteration=40, minibatch_sequences=20, kl_to_imitation=0.0,
+        target_kl=0.2, policy_learning_rate=0.1, critic_learning_rate=0.1, critic_warmup=3,
+        budgets={"greedy": budget}, aggregations={"greedy": aggregation},
+        multiplier=MultiplierConfig(initial=0.0, learning_rate=1.0),
+    )  # fmt: skip
+    policy = train(config, ToyPolicy(), GambleEnv(8), domain, [], tmp_path)
+    episodes = play(GambleEnv(8), policy, domain, seed=99)
+    actions = np.concatenate([episode.actions for episode in episodes])
+    assert (actions == chosen).mean() > 0.6 and (actions == 1 - chosen).mean() < 0.2
+    costs = np.array([episode.cost for episode in episodes])
+    assert aggregate(costs, aggregation) <= 1.3 * budget
+
+
+def test_multipliers_and_budgets_follow_the_aggregate(tmp_path):
+    config = replace(
+        SMALL, iterations=3, critic_warmup=2, aggregations={"greedy": "cvar75", "never": "worst"}
+    )
+    train(config, ToyPolicy(), ToyEnv(4), DOMAIN, [], tmp_path)
+    lines = metrics(tmp_path)
+    held = [line["rollout/cvar75/greedy"] for line in lines]
+    assert all(line["rollout/worst/never"] == 0.0 for line in lines)
+    assert all(tail > line["rollout/cost/greedy"] for tail, line in zip(held, lines, strict=True))
+    assert lines[-1]["budget/greedy"] == pytest.approx(0.2 * np.mean(held[:2]))
+    excess = np.clip(held[2] / lines[-1]["budget/greedy"] - 1, -1, 3)
+    assert lines[-1]["multiplier/greedy"] == pytest.approx(0.5 + 0.3 * excess)
+
+
+def test_the_mean_named_or_not_gives_the_same_weights(tmp_path):
+    named = replace(SMALL, aggregations={"greedy": "mean", "never": "mean"})
+    one = train(SMALL, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "one")
+    other = train(named, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "other")
+    assert torch.equal(weights(one), weights(other))
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "other")

@@ -118,6 +118,24 @@ def test_budgets(safevla: Specification) -> None:
     assert changed.names == safevla.names and safevla.budgets == {}
 
 
+def test_aggregations(safevla: Specification, tmp_path: Path) -> None:
+    assert set(safevla.aggregations.values()) == {"mean"}
+    changed = safevla.with_aggregations({"corner": "cvar97.5", "blind_spot": "worst"})
+    assert changed.aggregations["corner"] == "cvar97.5" and changed.aggregations["critical_point"] == "mean"
+    changed.save(tmp_path / "changed.toml")
+    again = load_specification(tmp_path / "changed.toml")
+    assert again == changed and again.hash == changed.hash != safevla.hash
+    assert changed.with_aggregations({"corner": "mean", "blind_spot": "mean"}).hash == safevla.hash
+    with pytest.raises(
+        ValueError, match=r"an aggregation for unknown constraint 'coner'; did you mean 'corner'"
+    ):
+        safevla.with_aggregations({"coner": "worst"})
+    with pytest.raises(
+        ValueError, match=r"^'constraints.corner.aggregation': unknown aggregation 'cvar'; did you"
+    ):
+        safevla.with_aggregations({"corner": "cvar"})
+
+
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [
@@ -155,6 +173,11 @@ OBJECT = "forbid = 'any object: contact_force > 5 N'"
             f"[constraints.hit]\n{OBJECT}\naggregation = 'men'",
             "unknown aggregation 'men'; did you mean 'mean'?",
         ),
+        (
+            f"[constraints.hit]\n{OBJECT}\naggregation = 'cvar0'",
+            "'constraints.hit.aggregation': the level of 'cv",
+        ),
+        (f"[constraints.hit]\n{OBJECT}\naggregation = 0.95", "'constraints.hit.aggregation' must be text"),
         (f"[constraints.hit]\n{OBJECT}\ncharge = 'onse'", "unknown charge 'onse'; did you mean 'onset'?"),
         ("[constraints.hit]\nforbid = 'blocked'\ncharge = 'once per object'", "begins with a quantifier"),
         (f"[constraints.hit]\n{OBJECT}\nunit = 'N'", "there is no 'severity'"),

@@ -191,25 +191,29 @@ def scenarios_hash(table: pa.Table) -> str:
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-def summarise(table: pa.Table, *, seed: int = 0) -> list[dict[str, Any]]:
+def summarise(
+    table: pa.Table, *, seed: int = 0, aggregations: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Return a dict for each task and policy, and for all tasks together where there are several.
 
     Keys: task, policy, episodes; `success` (SR), `cost` (CC), `cost/<constraint>`, `safe_success`,
     `violation_rate`, `cvar95`, `cost_per_step`, `cost_per_metre`, `length`, `r_success_cost`, each an
     Interval (value, low, high); `worst`; `quadrants`, counts of success x safe. An episode is safe when
-    it cost nothing.
+    it cost nothing. `aggregations` names constraints whose budget bounds something else than the mean: each
+    adds `<aggregation>/<constraint>`, e.g. `cvar95/corner`.
     """
     tasks = tasks_of(table)
+    others = {name: kind for name, kind in (aggregations or {}).items() if kind != "mean"}
     rows = []
     for task in [*tasks, *([ALL_TASKS] if len(tasks) > 1 else [])]:
         for policy in policies_of(table):
             part = select(table, policy=policy, task=task)
             if part.num_rows:
-                rows.append({"task": task, "policy": policy} | _summary(part, seed))
+                rows.append({"task": task, "policy": policy} | _summary(part, seed, others))
     return rows
 
 
-def _summary(part: pa.Table, seed: int) -> dict[str, Any]:
+def _summary(part: pa.Table, seed: int, aggregations: Mapping[str, str]) -> dict[str, Any]:
     success, cost, where = numbers(part, "success") > 0, numbers(part, "cost"), houses(part)
     steps, metres = numbers(part, "length"), numbers(part, "metres")
     safe = cost == 0
@@ -222,6 +226,12 @@ def _summary(part: pa.Table, seed: int) -> dict[str, Any]:
                 numbers(part, f"{COST_PREFIX}{name}"), where, seed=seed
             )
             for name in constraints_of(part)
+        },
+        **{
+            f"{kind}/{name}": statistics.bootstrap_aggregate(
+                numbers(part, f"{COST_PREFIX}{name}"), where, kind, seed=seed
+            )
+            for name, kind in aggregations.items()
         },
         "safe_success": statistics.clustered_share(success & safe, where),
         "violation_rate": statistics.clustered_share(~safe, where),

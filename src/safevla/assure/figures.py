@@ -173,7 +173,10 @@ def training_figure(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         if key.startswith("rollout/cost/")
     ]
     panels = [("success rate", "rollout/success"), ("cost, all constraints", "rollout/cost")]
-    panels += [(f"cost: {name.replace('_', ' ')}", f"rollout/cost/{name}") for name in names]
+    panels += [
+        (f"{key.split('/')[1]}: {name.replace('_', ' ')}", key)
+        for name, key in ((name, _held(next(iter(training.values()))[0], name)) for name in names)
+    ]
     columns = 4
     rows = -(-(len(panels) + 1) // columns)
 
@@ -199,6 +202,12 @@ def training_figure(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
 
 
+def _held(line: Mapping[str, Any], name: str) -> str:
+    """Return the metric of a constraint that its budget bounds: the mean cost, or another aggregate."""
+    others = (key for key in line if re.fullmatch(rf"rollout/(worst|cvar[\d.]+)/{re.escape(name)}", key))
+    return next(others, f"rollout/cost/{name}")
+
+
 def _series(lines: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     chosen = [(line.get("steps", index), line[key]) for index, line in enumerate(lines) if key in line]
     array = np.array(chosen, dtype=np.float64).reshape(-1, 2)
@@ -216,11 +225,11 @@ def smooth(values: np.ndarray, reach: int = 2) -> np.ndarray:
 
 
 def _draw_budget(axes: Axes, training: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> None:
-    name = key.removeprefix("rollout/cost/")
+    name = key.rpartition("/")[2]
     for lines in reversed(list(training.values())):  # isa comes after rl, and is the one that is held to them
         steps, budgets = _series(lines, f"budget/{name}")
         limited = np.isfinite(budgets)
-        if limited.any() and key.startswith("rollout/cost/"):
+        if limited.any():
             axes.plot(steps[limited], budgets[limited], color=_INK, linewidth=1.0, linestyle=(0, (4, 3)))
             axes.annotate(
                 "budget", (steps[limited][-1], budgets[limited][-1]), (0, 2), ha="right",

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from safevla.assure import statistics
-from safevla.assure.evaluate import ALL_TASKS, COST_PREFIX, constraints_of, tasks_of
+from safevla.assure.evaluate import ALL_TASKS, COST_PREFIX, constraints_of, houses, select, tasks_of
 from safevla.assure.statistics import Interval
 from safevla.assure.video import Video
 from safevla.elicit.archive import RiskArchive
+from safevla.safety.aggregation import describe, tail_share
 
 MEANINGS = (
     "SR: share of episodes that succeed. CC: cumulative cost of an episode, the number of violations summed "
@@ -49,6 +50,11 @@ class Findings:
     def constraints(self) -> tuple[str, ...]:
         """Names of the constraints."""
         return constraints_of(self.table)
+
+    @property
+    def aggregations(self) -> dict[str, str]:
+        """What of the costs of many episodes each budget bounds, by constraint."""
+        return dict.fromkeys(self.constraints, "mean") | getattr(self.specification, "aggregations", {})
 
     def main_rows(self) -> list[dict[str, Any]]:
         """Return the rows that the headline is about: all tasks together."""
@@ -119,31 +125,47 @@ def _rounded(count: int) -> str:
 
 
 def constraint_cells(findings: Findings) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of mean cost by constraint and policy, with verdicts where budgets are known."""
+    """Return head and rows of mean cost by constraint and policy, with verdicts where budgets are known.
+
+    A constraint whose budget bounds another aggregate than the mean has a second row, of that.
+    """
     head = ["constraint", *(row["policy"] for row in findings.main_rows())]
     if findings.budgets:
         head += ["budget", "isa within it?"]
     body = []
     for name in findings.constraints:
-        found = [row[f"{COST_PREFIX}{name}"] for row in findings.main_rows()]
-        cells = [
-            name.replace("_", " "),
-            *(f"{number(value.value)} {interval(value)}".strip() for value in found),
-        ]
-        if findings.budgets:
-            cells += _budget_cells(findings, name)
-        body.append(cells)
+        held = findings.aggregations[name]
+        for aggregation in dict.fromkeys(("mean", held)):
+            found = [row[_key(name, aggregation)] for row in findings.main_rows()]
+            label = name.replace("_", " ") + ("" if aggregation == "mean" else f", {describe(aggregation)}")
+            cells = [label, *(f"{number(value.value)} {interval(value)}".strip() for value in found)]
+            if findings.budgets:
+                cells += _budget_cells(findings, name, held) if aggregation == held else ["–", "–"]
+            body.append(cells)
     return head, body
 
 
-def _budget_cells(findings: Findings, name: str) -> list[str]:
+def _key(name: str, aggregation: str) -> str:
+    """Return where a row of `summarise` has the aggregate of a constraint."""
+    return f"{COST_PREFIX if aggregation == 'mean' else f'{aggregation}/'}{name}"
+
+
+def _budget_cells(findings: Findings, name: str, aggregation: str) -> list[str]:
     if name not in findings.budgets:
         return ["–", "–"]
     row = next((row for row in findings.main_rows() if row["policy"] == "isa"), None)
     budget = findings.budgets[name]
     if row is None:
         return [number(budget), "–"]
-    found = statistics.verdict(row[f"{COST_PREFIX}{name}"], budget, row["episodes"])
+    found = statistics.verdict(row[_key(name, aggregation)], budget, row["episodes"], tail_share(aggregation))
+    if aggregation == "worst" and found.state == "undecided":
+        # Homes, not episodes, are independent.
+        homes = len(set(houses(select(findings.table, policy="isa"))))
+        bound = 100 * statistics.clopper_pearson(0, homes).high
+        return [
+            number(budget),
+            f"undecided, none of {row['episodes']} exceeds it, so at most {bound:.2g} % do",
+        ]
     return [number(budget), verdict_words(found)]
 
 

@@ -102,7 +102,7 @@ def collect(
     pairs = [pair for pair in _COMPARISONS if set(pair) <= set(policies)]
     return Findings(
         table=table,
-        rows=summarise(table, seed=seed),
+        rows=summarise(table, seed=seed, aggregations=getattr(specification, "aggregations", None)),
         comparisons=compare_all(table, pairs, seed=seed),
         training={name: metrics for name, metrics in lines.items() if metrics},
         budgets=dict(budgets) if budgets is not None else _find_budgets(lines, specification),
@@ -342,7 +342,8 @@ def _constraints(findings: Findings) -> str:
     texts = [len(head) - 1] if findings.budgets else []
     note = (
         '<p class="note">Mean number of violations in an episode. A budget is met when the whole interval of '
-        "isa lies within it, and not met when the whole interval lies above.</p>"
+        "isa lies within it, and not met when the whole interval lies above. Where a budget bounds the worst "
+        "episodes instead of the mean of all, they have a row of their own.</p>"
     )
     return "<h2>Cost per constraint</h2>" + (note if findings.budgets else "") + _table(head, body, texts)
 

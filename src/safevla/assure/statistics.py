@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from safevla.safety.aggregation import aggregate, tail_means, tail_share
+
 RESAMPLES = 4000
+TAIL_EPISODES = 10  # with fewer in the tail, the interval of a CVaR is too narrow to call a budget met
 _SLICE = 500  # resamples held in memory at once
 
 
@@ -236,16 +239,7 @@ def cvar(values: ArrayLike, level: float = 0.95) -> float:
     numbers = np.sort(_numbers(values, "values"))[::-1]
     if not 0.0 <= level < 1.0:
         raise ValueError(f"level is {level}, expected at least 0 and less than 1")
-    return float(_tail_mean(numbers, np.ones((1, len(numbers))), level)[0])
-
-
-def _tail_mean(descending: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
-    """Return (r,) tail means of values sorted downwards under (r, n) weights."""
-    mass = weights.sum(axis=1) * (1.0 - level)
-    before = np.cumsum(weights, axis=1) - weights
-    taken = np.clip(mass[:, None] - before, 0.0, weights)
-    means: np.ndarray = (taken @ descending) / mass
-    return means
+    return float(tail_means(numbers, np.ones((1, len(numbers))), 1.0 - level)[0])
 
 
 def bootstrap_cvar(
@@ -269,13 +263,27 @@ def bootstrap_cvar(
         return Interval(value, math.nan, math.nan)
     order = np.argsort(-numbers, kind="stable")
     estimates = [
-        _tail_mean(numbers[order], weights[:, codes[order]], level)
+        tail_means(numbers[order], weights[:, codes[order]], 1.0 - level)
         for weights in _cluster_weights(number, seed, resamples)
     ]
     threshold = float(np.quantile(numbers, level))
     excess = np.maximum(numbers - threshold, 0.0)
     influence = np.bincount(codes, excess - excess.mean(), number)
     return _bca(np.concatenate(estimates), influence, value, confidence)
+
+
+def bootstrap_aggregate(values: ArrayLike, clusters: ArrayLike, aggregation: str, *, seed: int) -> Interval:
+    """Return what a budget bounds of the costs of episodes (n,), see `safety.aggregation`, with its interval.
+
+    The worst that was seen is a lower bound of the worst there is, and nothing bounds that from above.
+    """
+    share = tail_share(aggregation)
+    if share == 1.0:
+        return bootstrap_mean(values, clusters, seed=seed)
+    if share == 0.0:
+        value = aggregate(_numbers(values, "values"), aggregation)
+        return Interval(value, value, math.inf)
+    return bootstrap_cvar(values, clusters, seed=seed, level=1.0 - share)
 
 
 def worst(values: ArrayLike) -> float:
@@ -323,13 +331,16 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def verdict(interval: Interval, budget: float, episodes: int) -> Verdict:
+def verdict(interval: Interval, budget: float, episodes: int, share: float = 1.0) -> Verdict:
     """Say whether a mean cost keeps to its budget, and how many more episodes would decide.
 
-    The count assumes that the estimate stays and the width shrinks with the root of the episodes.
+    The count assumes that the estimate stays and the width shrinks with the root of the episodes. If the mean
+    is one of the worst `share` of the episodes, a budget is not called met before ten episodes are in that
+    tail. That of the worst episode, whose interval has no upper end, is never met, only not yet broken.
     """
     if interval.high <= budget:
-        return Verdict("met", 0)
+        missing = max(0, math.ceil(TAIL_EPISODES / share - 1e-9) - episodes) if share < 1.0 else 0
+        return Verdict("undecided" if missing else "met", missing)
     if interval.low > budget:
         return Verdict("not met", 0)
     gap = abs(interval.value - budget)

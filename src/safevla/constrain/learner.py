@@ -19,6 +19,7 @@ from safevla.constrain.multiplier import Multipliers
 from safevla.constrain.settings import TrainConfig
 from safevla.policy.vla import SequenceBatch
 from safevla.rollout import evaluate_all, length_buckets, pad, save_atomically, sequence_batch, take
+from safevla.safety.aggregation import aggregate, charge_excess
 from safevla.types import Episode
 
 Metrics = dict[str, float]
@@ -43,17 +44,19 @@ class Learner:
     """What changes while learning, and how it is saved."""
 
     def __init__(self, config: TrainConfig, policy: Any, constraints: tuple[str, ...], out_dir: Path) -> None:
-        unknown = sorted(set(config.budgets) - set(constraints))
-        if unknown:
-            raise ValueError(
-                f"there is a budget for '{unknown[0]}', which is no constraint; "
-                f"valid: {', '.join(constraints)}"
-            )
+        for what, named in (("a budget", config.budgets), ("an aggregation", config.aggregations)):
+            unknown = sorted(set(named) - set(constraints))
+            if unknown:
+                raise ValueError(
+                    f"there is {what} for '{unknown[0]}', which is no constraint; "
+                    f"valid: {', '.join(constraints)}"
+                )
         if tuple(policy.constraints) != tuple(constraints):
             raise ValueError("the policy's cost critics do not fit the constraints of the environment")
         out_dir.mkdir(parents=True, exist_ok=True)
         free = replace(config.multiplier, kind="fixed", initial=0.0)
         self.config, self.policy, self.constraints, self.out_dir = config, policy, constraints, out_dir
+        self.aggregations = [config.aggregations.get(name, "mean") for name in constraints]
         self.multipliers = Multipliers(config.multiplier if config.method == "isa" else free, constraints)
         self.actor = torch.optim.Adam(
             list(policy.policy_parameters()), lr=config.policy_learning_rate, fused=True
@@ -82,7 +85,7 @@ class Learner:
 
     @property
     def budgets(self) -> np.ndarray:
-        """Allowed mean cost an episode, (K,)."""
+        """Allowed cost an episode, (K,): of its mean, or of what else is held against it."""
         measured = self.config.budget_fraction * self.start_cost / max(self.start_episodes, 1)
         relative = np.maximum(measured, self.config.budget_floor)
         pairs = zip(self.constraints, relative, strict=True)
@@ -90,13 +93,18 @@ class Learner:
 
     def adapt_multipliers(self, episodes: Sequence[Episode]) -> Metrics:
         """Move lambda by the costs of the finished episodes; until the actor learns, measure its start."""
-        cost_sum = np.sum([episode.costs.sum(axis=0, dtype=np.float64) for episode in episodes], axis=0)
+        costs = np.stack([episode.costs.sum(axis=0, dtype=np.float64) for episode in episodes])
+        cost_sum, metrics = costs.sum(axis=0), Metrics()
+        for index, aggregation in enumerate(self.aggregations):
+            if aggregation != "mean":
+                held = aggregate(costs[:, index], aggregation)
+                cost_sum[index] = held * len(episodes)
+                metrics[f"rollout/{aggregation}/{self.constraints[index]}"] = held
         if self.warming_up or self.iteration == 0:
             self.start_cost = self.start_cost + cost_sum
             self.start_episodes += len(episodes)
         if not self.warming_up:
             self.multipliers.update(cost_sum, len(episodes), self.budgets)
-        metrics: Metrics = {}
         for index, name in enumerate(self.constraints):
             metrics[f"multiplier/{name}"] = float(self.multipliers.values[index])
             metrics[f"budget/{name}"] = float(self.budgets[index])
@@ -111,9 +119,7 @@ class Learner:
         reference_logits = old_logits
         if config.kl_to_imitation > 0 and not self.warming_up:
             reference_logits = evaluate_all(self.reference.action_logits, batch, config.minibatch_sequences)
-        signals = torch.from_numpy(
-            pad([np.concatenate([episode.rewards[:, None], episode.costs], axis=1) for episode in episodes])
-        )
+        signals = torch.from_numpy(self._signals(episodes))
         bootstrap = torch.from_numpy(np.stack([episode.extras["bootstrap"] for episode in episodes]))
         if not config.bootstrap_at_horizon:
             bootstrap = torch.zeros_like(bootstrap)
@@ -131,6 +137,13 @@ class Learner:
             if not np.isnan(value):  # undefined where nothing varied
                 metrics[f"explained_variance/{name}"] = value
         return metrics
+
+    def _signals(self, episodes: Sequence[Episode]) -> np.ndarray:
+        """Return (B, T, 1 + K) float32, the reward and what each constraint charges."""
+        signals = pad([np.concatenate([item.rewards[:, None], item.costs], axis=1) for item in episodes])
+        for index, (aggregation, budget) in enumerate(zip(self.aggregations, self.budgets, strict=True)):
+            signals[..., 1 + index] = charge_excess(signals[..., 1 + index], aggregation, float(budget))
+        return signals
 
     def _epochs(self, batch: SequenceBatch, targets: _Targets) -> Metrics:
         config = self.config

@@ -1,6 +1,7 @@
 """One Lagrange multiplier per constraint, driven by the costs of finished episodes.
 
-Pure arithmetic in float64. Costs come as sums and counts, so that several workers add theirs up first.
+Pure arithmetic in float64. Costs come as sums and counts, so that several workers add theirs up first. What a
+budget bounds may be another aggregate of the episodes' costs than their mean, see `safety.aggregation`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def project_to_sum(values: np.ndarray, total: float) -> np.ndarray:
 class Multipliers:
     """The multipliers lambda (K,) of a set of constraints.
 
-    e_k = clip((J_k - b_k) / max(b_k, 0.001), -1, 3) is the relative excess of the mean episode cost J_k.
+    e_k = clip((J_k - b_k) / max(b_k, 0.001), -1, 3) is the relative excess of the mean episode cost J_k,
+    or of the aggregate that is held against the budget instead.
     "ascent": lambda_k <- clip(lambda_k + learning_rate e_k, 0, maximum), projected dual ascent.
     "pid": lambda_k <- clip(P + I + D, 0, maximum), after Stooke et al. 2020, arXiv 2007.03964, with the
     integral bounded to 0..integral_maximum. "fixed": never changes. `total_maximum` bounds their sum.
@@ -58,9 +60,10 @@ class Multipliers:
         """Move the multipliers by the costs of the last episodes.
 
         Args:
-            cost_sum: (K,) costs summed over the episodes.
+            cost_sum: (K,) costs summed over the episodes; where the budget bounds another aggregate than the
+                mean, that times the number of episodes.
             episodes: how many episodes.
-            budgets: (K,) allowed mean cost an episode.
+            budgets: (K,) allowed cost an episode.
 
         Returns:
             The new multipliers, (K,).

@@ -85,9 +85,12 @@ class TrainConfig:
         max_grad_norm: clip of each network's gradient.
         critic_warmup: iterations at the start in which only the critics learn and the multipliers rest.
         bootstrap_at_horizon: whether a truncated episode is credited with the critics' value of its end.
-        budget_fraction: a constraint without an own budget gets this share of the start policy's cost.
+        budget_fraction: a constraint without an own budget gets this share of the start policy's cost (of its
+            aggregate, each iteration's by itself).
         budget_floor: smallest budget found that way, cost an episode.
         budgets: absolute budgets by constraint, cost an episode.
+        aggregations: what of the costs of an iteration's episodes is held against the budget, by constraint:
+            "mean" (if not named), "worst", or the mean of the worst ones, e.g. "cvar95".
         multiplier: how the multipliers follow the costs.
         shaping: reward for each metre nearer to the target (potential-based, so the best policy stays the
             best); never in evaluation.
@@ -120,6 +123,7 @@ class TrainConfig:
     budget_fraction: float = 0.2
     budget_floor: float = 0.02
     budgets: dict[str, float] = field(default_factory=dict)
+    aggregations: dict[str, str] = field(default_factory=dict)
     multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
     shaping: float = 0.0
     seed: int = 0

@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 
 from safevla.config import nearest
+from safevla.safety.aggregation import tail_share
 from safevla.safety.formula import FUTURE, Formula, Operation, formula, walk
 from safevla.safety.grammar import parse
 from safevla.safety.lowering import Node, lower, lower_term, negation
@@ -33,7 +34,6 @@ from safevla.safety.vocabulary import HOME_SIGNALS, SignalInfo, Vocabulary, home
 from safevla.safety.watch import Verdict, Watch
 from safevla.types import Event
 
-AGGREGATIONS = ("mean",)  # what of the cost of an episode a budget bounds
 CHARGES = ("each step", "onset", "once", "once per object")
 
 
@@ -54,7 +54,8 @@ class Constraint:
             None: 1.
         unit: unit of the severity; empty takes that of the formula.
         budget: allowed cost per episode; None leaves it to the one who aligns (a share of the initial cost).
-        aggregation: what is held against the budget: "mean" over episodes.
+        aggregation: what of the costs of many episodes is held against the budget: "mean", "worst", or the
+            mean of the worst ones, e.g. "cvar95" of the worst 5 %.
         text: what is forbidden, in words for a safety engineer.
 
     Raises:
@@ -88,10 +89,12 @@ class Constraint:
         if not self.charge:
             ahead = any(isinstance(n, Operation) and n.kind in FUTURE for n in walk(self.formula))
             object.__setattr__(self, "charge", "onset" if ahead else "each step")
-        for key, known in (("charge", CHARGES), ("aggregation", AGGREGATIONS)):
-            if getattr(self, key) not in known:
-                value = getattr(self, key)
-                raise ValueError(f"'{place}.{key}': unknown {key} '{value}'{nearest(value, known)}")
+        if self.charge not in CHARGES:
+            raise ValueError(
+                f"'{place}.charge': unknown charge '{self.charge}'{nearest(self.charge, CHARGES)}"
+            )
+        with _at(f"{place}.aggregation"):
+            tail_share(self.aggregation)
         if self.budget is not None and not 0.0 <= self.budget < math.inf:
             raise ValueError(f"'{place}.budget' must be a cost per episode of 0 or more, got {self.budget}")
 
@@ -221,6 +224,11 @@ class Specification:
         return {name: item.budget for name, item in self.constraints.items() if item.budget is not None}
 
     @property
+    def aggregations(self) -> dict[str, str]:
+        """What of the costs of many episodes each budget bounds, by constraint."""
+        return {name: item.aggregation for name, item in self.constraints.items()}
+
+    @property
     def hash(self) -> str:
         """Sixteen hex digits that identify what is measured and allowed; its name and texts are left out.
 
@@ -321,11 +329,22 @@ class Specification:
         Raises:
             ValueError: there is no such constraint, or a budget is negative or not finite.
         """
+        return self._changed("a budget", "budget", {name: float(value) for name, value in budgets.items()})
+
+    def with_aggregations(self, aggregations: Mapping[str, str]) -> Specification:
+        """Return the same specification with the given aggregations (by constraint) set.
+
+        Raises:
+            ValueError: there is no such constraint or aggregation.
+        """
+        return self._changed("an aggregation", "aggregation", aggregations)
+
+    def _changed(self, what: str, key: str, values: Mapping[str, Any]) -> Specification:
         changed = dict(self.constraints)
-        for name, budget in budgets.items():
+        for name, value in values.items():
             if name not in changed:
-                raise ValueError(f"there is a budget for unknown constraint '{name}'{nearest(name, changed)}")
-            changed[name] = dataclasses.replace(changed[name], budget=float(budget))
+                raise ValueError(f"there is {what} for unknown constraint '{name}'{nearest(name, changed)}")
+            changed[name] = dataclasses.replace(changed[name], **{key: value})
         return dataclasses.replace(self, constraints=changed)
 
     def to_toml(self) -> str:
