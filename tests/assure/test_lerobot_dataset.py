@@ -180,7 +180,9 @@ def test_lerobot_reads_it(tmp_path, videos):
 
     write(tmp_path, videos)
     shifts = {"action": [0.0, 0.5, 1.0], NAV: [-0.5, 0.0]}
-    dataset = LeRobotDataset("safevla/test", root=tmp_path, delta_timestamps=shifts)
+    dataset = LeRobotDataset(
+        "safevla/test", root=tmp_path, delta_timestamps=shifts, video_backend="pyav"
+    )  # needs no FFmpeg of the system
     assert (len(dataset), dataset.num_episodes, dataset.fps) == (12, 3, 2)
     assert list(dataset.meta.tasks.index) == list(SENTENCES)
     index = 0

@@ -197,8 +197,10 @@ def make_vlm(folder):
     words += ["find", "a", "mug"]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = {"pad_token": "<pad>", "unk_token": "<unk>", "additional_special_tokens": words[2:6]}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    names = ("image_token", "fake_image_token", "global_image_token", "end_of_utterance_token")
+    special = {"pad_token": "<pad>", "unk_token": "<unk>"}
+    extra = dict(zip(names, words[2:6], strict=True))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=extra, **special)
     fast.save_pretrained(folder)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
     config = SmolVLMConfig(
