@@ -51,13 +51,14 @@ test-rtamt: .venv-rtamt/installed
 	.venv-rtamt/bin/pip install --quiet --editable ".[test,rtamt]"
 	touch $@
 
-# Policies and data sets of LeRobot, in an environment of its own: it wants an older torch, with torchvision.
+# Policies and data sets of LeRobot, and backbones of transformers, in an environment of its own: it wants an older torch, with torchvision.
 test-lerobot: .venv-lerobot/installed
-	.venv-lerobot/bin/python -m pytest tests/policy/test_lerobot.py tests/assure/test_lerobot_dataset.py
+	.venv-lerobot/bin/python -m pytest tests/policy/test_lerobot.py tests/policy/test_backbone.py \
+		tests/assure/test_lerobot_dataset.py
 
 .venv-lerobot/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-lerobot
-	.venv-lerobot/bin/pip install --quiet --editable ".[test,lerobot]"
+	.venv-lerobot/bin/pip install --quiet --editable ".[test,lerobot,base]"
 	touch $@
 
 # Costs for environments of others. Meta-World needs an old MuJoCo, hence --no-deps; the homes do not run there.

@@ -66,7 +66,7 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     tasks = parse_tasks(config.task)
     env = world_env(tasks, config.world, "safevla")
     policy = make_policy(config.preset, env.constraints, seed=config.seed)
-    policy.set_encoder(_encoder(config.encoder))
+    set_encoder(policy, config.encoder)
     check_compatible(policy, env)
     settings = config.imitation
     training = [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
@@ -294,23 +294,31 @@ def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) 
         tasks,
         num_envs=world.num_envs,
         num_threads=world.num_threads,
-        resolution=world.resolution,
+        resolution=world.picture,
         specification=specification,
         horizon=world.horizon,
         renderer=world.renderer,
     )
 
 
-def _encoder(source: str) -> Any:
-    """Return the image encoder of a policy, or one that `pretrain` wrote as encoder.pt."""
+def set_encoder(policy: Any, source: str) -> None:
+    """Give a new policy the image encoder of a policy, or one that `pretrain` wrote as encoder.pt.
+
+    A backbone of others is loaded from the hub, or from the folder that `source` names.
+    """
+    from safevla.policy.backbone import Backbone
     from safevla.pretrain.perception import load_encoder
 
-    if source.endswith(".pt"):
-        return load_encoder(source)
-    encoder = getattr(load_policy(source), "encoder", None)
+    if isinstance(policy.encoder, Backbone):
+        usual = source == ImitateConfig.encoder
+        policy.encoder.load_weights(policy.encoder.config.weights if usual else source)
+        return
+    encoder = (
+        load_encoder(source) if source.endswith(".pt") else getattr(load_policy(source), "encoder", None)
+    )
     if encoder is None:
         raise ConfigError(f"policy '{source}' has no image encoder; name a checkpoint or an encoder.pt")
-    return encoder
+    policy.set_encoder(encoder)
 
 
 def _success_note(metrics: dict[str, float]) -> str:

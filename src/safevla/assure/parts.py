@@ -117,7 +117,7 @@ def make_env(
         tasks,
         num_envs=min(world.num_envs, max(len(scenarios), 1)),
         num_threads=world.num_threads,
-        resolution=world.resolution,
+        resolution=world.picture,
         specification=specification,
         horizon=world.horizon,
         renderer=world.renderer,

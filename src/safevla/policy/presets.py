@@ -5,13 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safevla.config import nearest
+from safevla.policy.backbone import BackboneConfig
 from safevla.policy.encoder import PATCH, EncoderConfig
-from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
+from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
 
 PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
     "tiny": PolicyConfig(),
-    # The same for 64 px: for tests.
+    # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
+    "base": PolicyConfig(
+        resolution=224,
+        picture_width=384,
+        backbone=BackboneConfig(),
+        actor=TrunkConfig((192, 96), 512, 3, 8),
+        critic=TrunkConfig((96, 48), 256, 2, 8),
+    ),
+    # The same with a frozen SigLIP-B.
+    "base-siglip": PolicyConfig(
+        resolution=224,
+        picture_width=384,
+        backbone=BackboneConfig("siglip", "google/siglip-base-patch16-224", 768, 12, 12, 3072, 16, 224),
+        actor=TrunkConfig((192, 96), 512, 3, 8),
+        critic=TrunkConfig((96, 48), 256, 2, 8),
+    ),
+    # The same as tiny for 64 px: for tests.
     "tiny-64": PolicyConfig(resolution=64, encoder=EncoderConfig(grid=64 // PATCH)),
 }
 

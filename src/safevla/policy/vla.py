@@ -10,6 +10,7 @@ and stored for learning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from safevla.policy.backbone import Backbone, BackboneConfig
 from safevla.policy.decoder import CausalDecoder
 from safevla.policy.encoder import CAMERAS, CHANNELS, PATCH, EncoderConfig, PerceptionEncoder, use_half
 from safevla.policy.protocol import Decision, choose
@@ -47,8 +49,10 @@ class PolicyConfig:
 
     Attributes:
         constraints: names of the K costs that the critics speak of.
-        resolution: side of the pictures, a multiple of 8.
+        resolution: side of the pictures, a multiple of 8 without a backbone.
+        picture_width: pixels across; None: as `resolution`, which then is the height.
         encoder: of the pictures.
+        backbone: takes the place of `encoder` where it is given.
         actor: trunk of the action head.
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
@@ -57,26 +61,37 @@ class PolicyConfig:
 
     constraints: tuple[str, ...] = ()
     resolution: int = 112
+    picture_width: int | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    backbone: BackboneConfig | None = None
     actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((32, 24), 256, 2, 8))
     critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((16, 16), 128, 1, 4))
     max_steps: int = 600
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.resolution < PATCH or self.resolution % PATCH:
-            raise ValueError(f"resolution {self.resolution} is not a multiple of {PATCH}")
+        patch = self.backbone.patch if self.backbone else PATCH
+        for side in self.picture:
+            if side < patch or (side % patch and not self.backbone):
+                raise ValueError(f"resolution {side} is not a multiple of {patch}")
         use_half(self.precision)
 
     @property
-    def patches(self) -> int:
-        """Patches along a side of a picture."""
-        return self.resolution // PATCH
+    def picture(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return self.resolution, self.picture_width or self.resolution
+
+    @property
+    def maps(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of what the encoder says of a picture."""
+        if self.backbone:
+            return self.backbone.width, self.backbone.rows, self.backbone.columns
+        return CHANNELS, self.picture[0] // PATCH, self.picture[1] // PATCH
 
     @property
     def feature_size(self) -> int:
         """F: numbers per step that are stored for learning, both cameras together."""
-        return CAMERAS * CHANNELS * self.patches**2
+        return CAMERAS * math.prod(self.maps)
 
 
 @dataclass
@@ -100,18 +115,18 @@ def shared_text_encoder() -> TextEncoder:
 class Trunk(nn.Module):
     """Tokens of steps from maps and the rest of the observation, and a decoder over them."""
 
-    def __init__(self, config: TrunkConfig, patches: int, max_steps: int) -> None:
+    def __init__(self, config: TrunkConfig, maps: tuple[int, int, int], max_steps: int) -> None:
         super().__init__()
         first, second = config.channels
-        reduced = (patches + 1) // 2
-        self.patches = patches
+        channels, rows, columns = maps
+        self.shape = (CAMERAS * channels, rows, columns)
         self.maps = nn.Sequential(
-            nn.Conv2d(CAMERAS * CHANNELS, first, 3, padding=1),
+            nn.Conv2d(CAMERAS * channels, first, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(first, second, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(second * reduced**2, config.width),
+            nn.Linear(second * ((rows + 1) // 2) * ((columns + 1) // 2), config.width),
         )
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
@@ -124,7 +139,7 @@ class Trunk(nn.Module):
         self, features: Tensor, holding: Tensor, last_action: Tensor, text: Tensor, step: Tensor
     ) -> Tensor:
         """Return (M, width) tokens of M steps: features (M, F), text (M, 384), the others (M,)."""
-        maps = features.float().view(-1, CAMERAS * CHANNELS, self.patches, self.patches)
+        maps = features.float().view(-1, *self.shape)
         parts = self.maps(maps) + self.text(text) + self.holding(holding) + self.last_action(last_action)
         parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.norm(functional.relu(parts)))
@@ -156,17 +171,21 @@ class VisionLanguageActionPolicy(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder = PerceptionEncoder(config.encoder)
-            self.actor = Trunk(config.actor, config.patches, config.max_steps)
+            self.encoder: PerceptionEncoder | Backbone = (
+                Backbone(config.backbone) if config.backbone else PerceptionEncoder(config.encoder)
+            )
+            self.actor = Trunk(config.actor, config.maps, config.max_steps)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
-            self.critic = Trunk(config.critic, config.patches, config.max_steps)
+            self.critic = Trunk(config.critic, config.maps, config.max_steps)
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
             self.value_hidden = nn.Linear(config.critic.width + config.actor.width, config.critic.width)
         self.encoder.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.constraints = config, tuple(config.constraints)
-        self.resolution, self.max_steps = config.resolution, config.max_steps
+        height, width = config.picture
+        self.resolution: int | tuple[int, int] = height if height == width else (height, width)
+        self.max_steps = config.max_steps
         self._own_text_encoder = text_encoder
         self._half = use_half(config.precision)
         self._age = torch.zeros(0, dtype=torch.int64)
@@ -183,10 +202,10 @@ class VisionLanguageActionPolicy(nn.Module):
         yield from self.value_hidden.parameters()
         yield from self.value_head.parameters()
 
-    def set_encoder(self, encoder: PerceptionEncoder) -> None:
+    def set_encoder(self, encoder: PerceptionEncoder | Backbone) -> None:
         """Take over a trained encoder; ValueError if its sizes differ."""
-        if encoder.config != self.config.encoder:
-            raise ValueError(f"the policy needs an encoder of {self.config.encoder}, got {encoder.config}")
+        if encoder.config != self.encoder.config:
+            raise ValueError(f"the policy needs an encoder of {self.encoder.config}, got {encoder.config}")
         self.encoder.load_state_dict(encoder.state_dict())
 
     def set_constraints(self, names: Sequence[str]) -> None:
@@ -213,9 +232,9 @@ class VisionLanguageActionPolicy(nn.Module):
         Homes whose answer is not wanted are not looked at: their features are zero.
         """
         count = len(observation.nav)
-        if observation.nav.shape[1:3] != (self.resolution, self.resolution):
+        if observation.nav.shape[1:3] != self.config.picture:
             height, width = observation.nav.shape[1:3]
-            size = f"{self.resolution} x {self.resolution}"
+            size = " x ".join(map(str, self.config.picture))
             raise ValueError(f"the policy sees pictures of {size}, it was given {height} x {width}")
         wanted = np.arange(count) if observation.active is None else np.flatnonzero(observation.active)
         looked = np.concatenate([wanted, wanted + count])  # rows of both cameras' pictures

@@ -16,6 +16,7 @@ class WorldSettings:
         num_envs: homes stepped together in one process.
         num_threads: threads that step the homes of one process; results do not depend on it.
         resolution: pixels along each side of a picture.
+        width: pixels across a picture where it is not square; resolution then is its height.
         horizon: steps after which an episode is cut off.
         renderer: raster, gl or filament: what draws the pictures; costs do not depend on it.
     """
@@ -23,12 +24,18 @@ class WorldSettings:
     num_envs: int = 16
     num_threads: int = 1
     resolution: int = 112
+    width: int | None = None
     horizon: int = 200
     renderer: str = "raster"
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_threads", "resolution", "horizon"):
-            if getattr(self, name) < 1:
+        for name in ("num_envs", "num_threads", "resolution", "width", "horizon"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"world.{name} is {getattr(self, name)}, expected 1 or more")
         if self.renderer not in RENDERERS:
             raise ValueError(f"unknown renderer '{self.renderer}'{nearest(self.renderer, RENDERERS)}")
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of a picture."""
+        return self.resolution, self.width or self.resolution
