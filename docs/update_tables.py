@@ -207,6 +207,19 @@ def predicates_table() -> str:
     return pipe(["constraint", "forbidden", "severity in", "charged"], rows)
 
 
+def strict_table() -> str:
+    """Return formula, unit, counting and budget of what the specification `strict` adds to `safevla`."""
+    from safevla.safety.specification import load_specification
+
+    rows = []
+    for name, constraint in load_specification("strict").constraints.items():
+        if name not in load_specification("safevla").names:
+            formula = " ".join(str(constraint.formula).split())
+            counted = [constraint.unit or "–", constraint.charge, f"{constraint.budget:g}"]
+            rows.append([f"`{name}`", f"`{formula}`", *counted])
+    return pipe(["constraint", "forbidden", "severity in", "charged", "budget"], rows)
+
+
 def hazards_table() -> str:
     """Return the dangerous types by class, and the fragile ones with what breaks them."""
     from safevla.world.catalogue import CORE, TYPES, Hazard
@@ -258,11 +271,29 @@ def signals_table() -> str:
     return pipe(["signal", "in", "of", "meaning"], rows)
 
 
+def regions_table() -> str:
+    """Return what ISO/TS 15066 permits on each body region of a person."""
+    from safevla.world.person import REGIONS
+
+    rows = [
+        [
+            region.name.replace("_", " "),
+            f"{region.quasi_static:g}",
+            f"{region.transient:g}" if region.transient else "not permissible",
+            f"{region.stiffness:g}",
+        ]
+        for region in REGIONS
+    ]
+    return pipe(["body region", "quasi-static N", "transient N", "spring constant N/mm"], rows)
+
+
 FROM_PACKAGE: dict[str, Callable[[], str]] = {
     "profiles": profiles_table,
     "predicates": predicates_table,
     "hazards": hazards_table,
     "sizes": sizes_table,
+    "strict": strict_table,
+    "regions": regions_table,
     "signals": signals_table,
 }
 

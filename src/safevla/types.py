@@ -82,6 +82,7 @@ class Scenario:
         expert_length: steps that the expert took to succeed; 0 when not tried.
         home: of a foreign home, where its scene is: a path, see `world.foreign`; "" for a generated home.
         home_hash: of a foreign home, what its files are, see `world.foreign.home_hash`.
+        person: a person walks through the home, on ways that `seed` decides.
     """
 
     task: str
@@ -96,12 +97,15 @@ class Scenario:
     expert_length: int = 0
     home: str = ""
     home_hash: str = ""
+    person: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; `home` and `home_hash` only where there is a foreign home."""
+        """Return plain data for JSON; `home`, `home_hash` and `person` only where there are such."""
         data = asdict(self)
         if not self.home:
             del data["home"], data["home_hash"]
+        if not self.person:
+            del data["person"]
         return data
 
     @classmethod

@@ -298,6 +298,7 @@ def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) 
         specification=specification,
         horizon=world.horizon,
         renderer=world.renderer,
+        person=world.person,
     )
 
 

@@ -45,10 +45,29 @@ QUIET = {
 }
 
 
+# The same of what is measured on demand.
+QUIET_MEASURED = {
+    "approach_speed": ((), float, 0.0),
+    "base_speed": ((), float, 0.0),
+    "furniture": (("E",), bool, False),
+    "gripper_speed": ((), float, 0.0),
+    "held_approach_speed": ((), float, 0.0),
+    "held_distance": ((), float, 1000.0),
+    "impact_limit": (("E",), float, 0.0),
+    "in_doorway": ((), bool, False),
+    "passage_width": ((), float, 2.0),
+    "person": (("E",), bool, False),
+    "person_distance": ((), float, 1000.0),
+    "press_limit": (("E",), float, 0.0),
+    "spillable": (("E",), bool, False),
+    "tilt_from_rest": (("E",), float, 0.0),
+}
+
+
 def make_state(homes: int = 1, entities: int = 4, **values: object) -> SafetyState:
     """Return a quiet state with each named field set: to an array, or {(home, entity): value}."""
     arrays = {}
-    for name, (tail, kind, quiet) in QUIET.items():
+    for name, (tail, kind, quiet) in (QUIET | QUIET_MEASURED).items():
         shape = (homes, *(entities if size == "E" else size for size in tail))
         arrays[name] = np.full(shape, quiet, dtype=kind)
     for name, value in values.items():
@@ -58,7 +77,8 @@ def make_state(homes: int = 1, entities: int = 4, **values: object) -> SafetySta
         else:
             arrays[name][...] = value
     names = tuple([f"home{home}_entity{entity}" for entity in range(entities)] for home in range(homes))
-    return SafetyState(**arrays, names=names)
+    measured = {name: arrays.pop(name) for name in QUIET_MEASURED}
+    return SafetyState(**arrays, names=names, measured=measured)
 
 
 def take(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from oracle import Oracle
+from oracle import FUNCTIONS, Oracle
 
+from safevla.safety.measures import MEASURES
 from safevla.safety.signals import SafetyState, SignalTracker, stack
 from safevla.safety.specification import OnsetTracker, load_specification
+from safevla.safety.vocabulary import home_signal
 from safevla.types import ACTION_ID, Event, Knobs
 from safevla.world.catalogue import TYPES
 from safevla.world.house import HouseSpec, Placement, Room
+from safevla.world.person import PERSON_HEIGHT
 from safevla.world.raster import Raster
 from safevla.world.raster_mesh import RasterMesh
 from safevla.world.scene import compile_scene
 from safevla.world.simulator import Home, settle
+from safevla.world.walk import Walk
 
 SIZE = 5.0  # m, the room is [0, 5] x [0, 5]
 Wall = tuple[float, float, float, float, float, float]
@@ -53,7 +57,7 @@ def room(*things: Placement, walls: tuple[Wall, ...] = ()) -> HouseSpec:
 
 
 class Stage:
-    """One episode in a hand-made room, judged by the specification `safevla`.
+    """One episode in a hand-made room, judged by a specification that begins with the five of `safevla`.
 
     Attributes:
         states: one SafetyState (N = 1) per step.
@@ -61,20 +65,36 @@ class Stage:
         events: what was violated, in order.
     """
 
-    def __init__(self, spec: HouseSpec, start: tuple[float, float, float], target: str | None = None) -> None:
-        self.scene = compile_scene(spec)
+    def __init__(
+        self,
+        spec: HouseSpec,
+        start: tuple[float, float, float],
+        target: str | None = None,
+        specification: str = "safevla",
+        person: tuple[float, float, float] | None = None,
+        height: float = PERSON_HEIGHT,
+    ) -> None:
+        """Begin an episode; `person` is x, y, yaw of somebody of a height (m) who stands there."""
+        self.scene = compile_scene(spec, person is not None, height)
         settled = settle(self.scene)
         self.home = Home()
         self.home.reset(settled, start)
-        self.signals = SignalTracker(settled, target)
+        if person is not None:
+            self.walk(*person)
+        self.specification = load_specification(specification)
+        self.signals = SignalTracker(settled, target, MEASURES)
         self._raster, self._mesh = Raster(112, 112), RasterMesh.from_model(self.scene.model)
         self.signals.see(self.look())
-        self.specification = load_specification("safevla")
         self.latches = OnsetTracker(1, len(self.scene.names))
         self.oracle = Oracle(1, len(self.scene.names))
         self.states: list[SafetyState] = []
         self.costs: list[np.ndarray] = []
         self.events: list[Event] = []
+
+    def walk(self, x: float, y: float, yaw: float, way: tuple[tuple[float, float], ...] = ()) -> None:
+        """Let the person stand somewhere for good, or go a way at 0.8 m/s."""
+        self.home.walk = Walk(x, y, yaw, 0.8, way, pause=0 if way else 10**6)
+        self.home._show_person()
 
     def look(self) -> np.ndarray:
         """Return (2, 112, 112) geom ids of both cameras."""
@@ -92,7 +112,8 @@ class Stage:
                 state = stack([self.signals.update(record, self.look(), self.home)])
                 costs, events = self.specification.evaluate(state, self.latches)
                 expected = self.oracle.evaluate(state, np.ones(1, dtype=bool))
-                assert np.array_equal(costs, expected[0]) and events == expected[1]
+                five = [[event for event in row if event.predicate in FUNCTIONS] for row in events]
+                assert np.array_equal(costs[:, :5], expected[0]) and five == expected[1]
                 self.states.append(state)
                 self.costs.append(costs[0])
                 self.events += events[0]
@@ -108,5 +129,5 @@ class Stage:
 
     def signal(self, name: str, entity: str | None = None) -> list[float]:
         """Return a signal over the steps, of one entity or of the home."""
-        rows = [getattr(state, name)[0] for state in self.states]
+        rows = [home_signal(state, name)[0] for state in self.states]
         return [row if entity is None else row[self.entity(entity)] for row in rows]

@@ -121,5 +121,6 @@ def make_env(
         specification=specification,
         horizon=world.horizon,
         renderer=world.renderer,
+        person=world.person,
         shaping=shaping,
     )

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from safevla.safety.specification import OnsetTracker, Specification
 from safevla.safety.temporal import needed
-from safevla.safety.vocabulary import HOME_SIGNALS, SignalInfo, home_signal
+from safevla.safety.vocabulary import HOME_SIGNALS, SignalInfo, home_signal, known_signals
 from safevla.types import Event, Step
 
 
@@ -53,7 +53,7 @@ class Recorder:
 
     def __call__(self, env: Any, step: Step, active: np.ndarray, playing: np.ndarray) -> None:
         """Take in one step; see `rollout.Observer`."""
-        values = {name: home_signal(env.state, name) for name in HOME_SIGNALS}
+        values = {name: home_signal(env.state, name) for name in known_signals(env.state)}
         for home in np.flatnonzero(active):
             index = int(playing[home])
             self._steps.setdefault(index, []).append({k: v[home].copy() for k, v in values.items()})
@@ -65,7 +65,10 @@ class Recorder:
             Recording(
                 dict(key),
                 self._objects[index],
-                {name: np.stack([step[name] for step in self._steps[index]]) for name in HOME_SIGNALS},
+                {
+                    name: np.stack([step[name] for step in self._steps[index]])
+                    for name in self._steps[index][0]
+                },
             )
             for index, key in enumerate(keys)
         ]

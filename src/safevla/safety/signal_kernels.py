@@ -141,3 +141,43 @@ def cells_reached(free: np.ndarray, distance: np.ndarray, step_back: float) -> i
                 stack[size] = c * side + d
                 size += 1
     return count
+
+
+@compiled_brief
+def free_width(
+    clearance: np.ndarray, cell: float, points: np.ndarray, directions: np.ndarray, reach: float
+) -> float:
+    """Return the least width (m) of the free space through some points, each in some directions.
+
+    The way to the first obstacle is added to that in the opposite direction; either counts `reach` at most.
+    From the last free cell on, its clearance is taken for the rest of the way: exact in front of a wall.
+
+    Args:
+        clearance: (nx, ny) m from the middle of each cell to the nearest obstacle; outside all is blocked.
+        cell: side of a cell, m.
+        points: (P, 2) m from the corner of cell (0, 0); those in blocked cells are left out.
+        directions: (D, 2) unit vectors.
+        reach: m.
+    """
+    nx, ny = clearance.shape
+    narrowest = 2.0 * reach
+    for p in range(len(points)):
+        x, y = points[p, 0], points[p, 1]
+        i, j = math.floor(x / cell), math.floor(y / cell)
+        if i < 0 or j < 0 or i >= nx or j >= ny or clearance[i, j] <= cell / 2:
+            continue  # what stands before the robot says nothing about what is beside it
+        for k in range(len(directions)):
+            width = 0.0
+            for side in (-1.0, 1.0):
+                along_x, along_y = side * directions[k, 0], side * directions[k, 1]
+                way, length = 0.0, 0.0
+                while way < reach:
+                    i, j = math.floor((x + along_x * way) / cell), math.floor((y + along_y * way) / cell)
+                    if i < 0 or j < 0 or i >= nx or j >= ny or clearance[i, j] <= cell / 2:
+                        break
+                    ahead = along_x * ((i + 0.5) * cell - x) + along_y * ((j + 0.5) * cell - y)
+                    length = ahead + clearance[i, j]
+                    way += cell / 4.0
+                width += reach if way >= reach else min(max(length, 0.0), reach)
+            narrowest = min(narrowest, width)
+    return narrowest

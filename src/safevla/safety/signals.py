@@ -14,13 +14,14 @@ first steps of an episode or in the last one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from safevla.safety import signal_kernels
+from safevla.safety.measures import Measurer, surroundings
 from safevla.safety.rest import RestStructure, analyse_rest
 from safevla.world import freespace
 from safevla.world.catalogue import CATEGORIES
@@ -90,6 +91,7 @@ class SafetyState:
         precarious: (N, E) bool, its place at rest is precarious and it is still in it (False once the
             robot has carried it away).
         names: per home the names of its entities.
+        measured: (N,) or (N, E) by name, signals that were asked for; see `measures`.
     """
 
     step: np.ndarray
@@ -127,6 +129,7 @@ class SafetyState:
     cluster: np.ndarray
     precarious: np.ndarray
     names: tuple[Sequence[str], ...]
+    measured: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def carried(self) -> np.ndarray:
@@ -142,7 +145,7 @@ class SafetyState:
 
 
 _ABSENT = {"cluster": -1, "last_seen": NEVER_SEEN}  # what absent entities have; 0 or False in other arrays
-ARRAY_FIELDS = tuple(field.name for field in fields(SafetyState) if field.name != "names")
+ARRAY_FIELDS = tuple(item.name for item in fields(SafetyState) if item.name not in ("names", "measured"))
 
 
 def stack(rows: Sequence[SafetyState], entities: int = 0) -> SafetyState:
@@ -164,19 +167,23 @@ def stack(rows: Sequence[SafetyState], entities: int = 0) -> SafetyState:
         row if size == entities else _filled(row, entities) for row, size in zip(rows, sizes, strict=True)
     ]
     arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in ARRAY_FIELDS}
-    return SafetyState(**arrays, names=tuple(name for row in rows for name in row.names))
+    measured = {name: np.concatenate([row.measured[name] for row in rows]) for name in rows[0].measured}
+    return SafetyState(**arrays, names=tuple(name for row in rows for name in row.names), measured=measured)
 
 
 def _filled(row: SafetyState, entities: int) -> SafetyState:
     """Return a row with absent entities added up to a number E."""
     size = row.contact_force.shape[-1]
-    filled: dict[str, np.ndarray] = {}
-    for name in ARRAY_FIELDS:
-        array = filled[name] = getattr(row, name)
-        if name != "joint_speed" and array.ndim > 1 and array.shape[-1] == size:
-            missing = np.full((*array.shape[:-1], entities - size), _ABSENT.get(name, 0), array.dtype)
-            filled[name] = np.concatenate([array, missing], axis=-1)
-    return SafetyState(**filled, names=row.names)
+
+    def fill(name: str, array: np.ndarray) -> np.ndarray:
+        if name == "joint_speed" or array.ndim == 1 or array.shape[-1] != size:
+            return array
+        missing = np.full((*array.shape[:-1], entities - size), _ABSENT.get(name, 0), array.dtype)
+        return np.concatenate([array, missing], axis=-1)
+
+    filled = {name: fill(name, getattr(row, name)) for name in ARRAY_FIELDS}
+    measured = {name: fill(name, array) for name, array in row.measured.items()}
+    return SafetyState(**filled, names=row.names, measured=measured)
 
 
 class SignalTracker:
@@ -185,15 +192,17 @@ class SignalTracker:
     Args:
         settled: the home at rest, as the episode begins with it.
         target: name of the type that the instruction asks for (a key of `catalogue.TYPES`), or None.
+        named: signals that will be asked for; those that are measured on demand are measured only then.
 
     Raises:
         ValueError: `target` is no type of the catalogue.
     """
 
-    def __init__(self, settled: SettledScene, target: str | None = None) -> None:
+    def __init__(self, settled: SettledScene, target: str | None = None, named: Iterable[str] = ()) -> None:
         if target is not None and target not in CATEGORIES:
             raise ValueError(f"unknown target type {target!r}; see safevla.world.catalogue.TYPES")
         self.scene = settled.scene
+        self._measurer = Measurer(self.scene, named)
         self.rest: RestStructure = analyse_rest(settled)
         entities = len(self.scene.names)
         category = CATEGORIES.index(target) if target is not None else None
@@ -286,9 +295,10 @@ class SignalTracker:
             "precarious": self.rest.precarious & ~self._carried_away,
         }
         self._steps += 1
-        return SafetyState(
-            **{name: np.asarray(value)[None] for name, value in values.items()}, names=(scene.names,)
-        )
+        rows = {name: np.asarray(value)[None] for name, value in values.items()}
+        measured = self._measurer.measure(record, home)
+        measured = {name: np.asarray(value)[None] for name, value in measured.items()}
+        return SafetyState(**rows, names=(scene.names,), measured=measured)
 
     def _pixels(self, ids: np.ndarray) -> np.ndarray:
         return count_pixels(ids, self.scene.geom_entity, len(self.scene.names))
@@ -345,13 +355,7 @@ class SignalTracker:
         if not (record.contact_force > AREA_FORCE).any():
             return float("nan"), float("nan")
         x, y, _ = home.pose
-        # What has its middle inside the footprint lies on the robot or is swept along: it does not hem it in.
-        away = np.hypot(*(home.data.xpos[self.scene.body, :2] - (x, y)).T)
-        ignore = np.flatnonzero(self.scene.movable & (away < FOOTPRINT_RADIUS)).tolist()
-        if record.held >= 0:
-            ignore.append(record.held)
-        grid = freespace.occupancy(self.scene, home.data, ignore, near=(x, y, AREA_RADIUS))
-        return free_and_blocked(grid, x, y)
+        return free_and_blocked(surroundings(self.scene, home, record.held, AREA_RADIUS), x, y)
 
 
 def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, entities: int) -> np.ndarray:

@@ -219,6 +219,14 @@ class Specification:
         return tuple(self.constraints)
 
     @property
+    def named(self) -> frozenset[str]:
+        """The signals that formulas and severities name."""
+        from safevla.safety.temporal import needed
+
+        nodes = [node for item in self.compiled.values() for node in (item.violation, item.severity)]
+        return frozenset(name for node in nodes for name in needed(node))
+
+    @property
     def budgets(self) -> dict[str, float]:
         """The budgets that are set, by constraint."""
         return {name: item.budget for name, item in self.constraints.items() if item.budget is not None}

@@ -52,6 +52,7 @@ class _File:
 
     name: str = ""
     text: str = ""
+    extends: str = ""
     step_seconds: float | None = None
     signals: dict[str, _Signal] = field(default_factory=dict)
     constraints: dict[str, _Constraint] = field(default_factory=dict)
@@ -82,7 +83,7 @@ def from_dict(data: Mapping[str, Any], *, source: str, default_name: str = "cust
     """Build a specification from plain data as `tomllib` reads it.
 
     Args:
-        data: keys name, text, step_seconds, signals and constraints.
+        data: keys name, text, extends, step_seconds, signals and constraints.
         source: where it comes from, for error messages.
         default_name: name to take if the data has none.
 
@@ -94,6 +95,13 @@ def from_dict(data: Mapping[str, Any], *, source: str, default_name: str = "cust
         content = build(_File, data)
         signals = {name: SignalInfo(name, **vars(table)) for name, table in content.signals.items()}
         constraints = {name: Constraint(name, **vars(table)) for name, table in content.constraints.items()}
+        if content.extends:
+            if content.extends not in built_in_names():
+                raise ValueError(
+                    f"'extends' must be one of {', '.join(built_in_names())}, got '{content.extends}'"
+                )
+            base = load(content.extends)
+            signals, constraints = base.signals | signals, base.constraints | constraints
         return Specification(
             content.name or default_name, constraints, content.text, signals, content.step_seconds
         )

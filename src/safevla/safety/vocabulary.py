@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safevla.safety.grammar import is_name
+from safevla.safety.measures import MEASURES
 from safevla.safety.signals import AREA_FORCE, SafetyState
 from safevla.safety.units import SYMBOLS, parse_unit
 from safevla.world.catalogue import Hazard
@@ -84,6 +85,30 @@ def _truth(name: str, source: str, getter: Getter | None = None, scope: str = "o
     _declare(SignalInfo(name, "", "truth", scope, source), getter)
 
 
+def _measured(
+    name: str, unit: str, source: str, scope: str = "object", low: float = 0.0, high: float = math.inf
+) -> None:
+    """Declare a signal of `measures`; without a unit it is true or false."""
+    bounds = (low, high) if unit else ()
+    _declare(
+        SignalInfo(name, unit, "number" if unit else "truth", scope, source, *bounds),
+        functools.partial(_measurement, name),
+    )
+
+
+def _measurement(name: str, state: SafetyState) -> np.ndarray:
+    if name not in state.measured:
+        raise ValueError(
+            f"signal '{name}' was not measured: it is measured only where the specification names it"
+        )
+    return state.measured[name]
+
+
+def known_signals(state: SafetyState) -> list[str]:
+    """Return the names of the signals that the state holds: of those on demand, what was asked for."""
+    return [name for name in HOME_SIGNALS if name not in MEASURES or name in state.measured]
+
+
 def _declare(info: SignalInfo, getter: Getter | None = None) -> None:
     HOME_SIGNALS[info.name] = info
     if getter is not None:
@@ -149,3 +174,45 @@ _truth("present", "a thing of this home, not an unused slot")
 _truth("movable", "can be moved")
 _truth("in_collection", "an item of a fragile collection", lambda state: state.cluster >= 0)
 _truth("precarious", "rests in a precarious place, and has not been carried away")
+
+# Measured only where the specification names them (measures.py).
+_measured("furniture", "", "of a type of furniture, chairs included")
+_measured("spillable", "", "of a type that spills when it is tipped")
+_measured(
+    "tilt_from_rest", "rad", "angle of its vertical axis against that at rest, carried or not", high=math.pi
+)
+_measured("base_speed", "m/s", "mean speed of the base over the step", "home")
+_measured(
+    "gripper_speed", "m/s", "way of the gripper's tip in the step, as the crow flies, by its time", "home"
+)
+_measured(
+    "passage_width",
+    "m",
+    "of the free space across the robot where it is narrowest, 1 m to either side at most",
+    "home",
+    high=2.0,
+)
+_measured("in_doorway", "", "the robot's footprint reaches into a doorway; false in foreign homes", "home")
+_measured("person", "", "a part of a person: skull, face, neck, ..., lower leg")
+_measured(
+    "press_limit", "N", "force that ISO/TS 15066 permits on this part of a person in a contact that lasts"
+)
+_measured(
+    "impact_limit", "N", "the same in the first half second; 0 where no contact is permissible, and on things"
+)
+_measured(
+    "person_distance",
+    "m",
+    "from robot or held object to the person, before it walks on; 1,000 if nobody is there",
+    "home",
+)
+_measured("approach_speed", "m/s", "at which the robot's motion alone has shortened that distance", "home")
+_measured(
+    "held_distance",
+    "m",
+    "from the held object to the person; 1,000 if nothing is held or nobody is there",
+    "home",
+)
+_measured(
+    "held_approach_speed", "m/s", "at which the robot's motion alone has shortened that distance", "home"
+)

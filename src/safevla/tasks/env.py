@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,6 +64,7 @@ class HomeVecEnv:
         shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
         depth: also render depth, into `self.depth`.
         appearance: colours and light of the pictures.
+        person: a person walks through every home, whatever the scenario says.
 
     Attributes:
         constraints: names of the K constraints, the columns of `Step.costs`.
@@ -89,6 +91,7 @@ class HomeVecEnv:
         shaping: float = 0.0,
         depth: bool = False,
         appearance: Appearance = PLAIN,
+        person: bool = False,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
             if int(value) < 1:
@@ -102,13 +105,13 @@ class HomeVecEnv:
         )
         self.constraints: tuple[str, ...] = tuple(self.specification.names)
         self.pool = pool if pool is not None else HousePool()
-        self.shaping = float(shaping)
+        self.shaping, self.person = float(shaping), bool(person)
         self.depth = np.zeros((self.num_envs, 2, *self.resolution), np.float32) if depth else None
         self.last_ids = np.full((self.num_envs, 2, ID_RESOLUTION, ID_RESOLUTION), -1, np.int32)
         self.state: SafetyState | None = None
         self.source: Iterator[Scenario] | None = None
         self._seats = [
-            Seat(self.pool, renderer, self.resolution, bool(shaping), appearance)
+            Seat(self.pool, renderer, self.resolution, bool(shaping), appearance, self.specification.named)
             for _ in range(self.num_envs)
         ]
         self._onsets: OnsetTracker | None = None
@@ -182,6 +185,8 @@ class HomeVecEnv:
         for scenario in scenarios:
             if scenario.task not in self.tasks:
                 raise ValueError(f"a scenario asks for {scenario.task}, this environment plays {self.tasks}")
+        if self.person:
+            scenarios = [replace(scenario, person=True) for scenario in scenarios]
         given = dict(zip(chosen.tolist(), scenarios, strict=True))
         self._own_pictures(mask)
 

@@ -35,6 +35,7 @@ class Seat:
         resolution: (H, W) of the policy's pictures.
         potential: whether `progress` will be asked for.
         appearance: colours and light of the policy's pictures.
+        named: signals that will be asked for.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Seat:
         resolution: tuple[int, int],
         potential: bool,
         appearance: Appearance = PLAIN,
+        named: frozenset[str] = frozenset(),
     ) -> None:
         self.home = Home()
         self.scenario: Scenario | None = None
@@ -56,6 +58,7 @@ class Seat:
         same = renderer == "raster" and resolution == (ID_RESOLUTION, ID_RESOLUTION)
         self._id_renderer = self._renderer if same else make_renderer("raster", ID_RESOLUTION, ID_RESOLUTION)
         self._appearance = appearance
+        self._named = named
         self._wants_potential = potential
         self._potential = 0.0
 
@@ -81,14 +84,14 @@ class Seat:
     ) -> None:
         """Begin an episode and write its first pictures; arguments as in `act`."""
         settled = self._pool.of(scenario)
-        self.home.reset(settled, scenario.start)
+        self.home.reset(settled, scenario.start, scenario.seed)
         self.scenario = scenario
         self.targets = target_entities(self.home.scene, scenario.target)
         self._mesh = self._prepared(self._renderer, self._appearance)
         same = self._id_renderer is self._renderer
         self._id_mesh = self._mesh if same else self._prepared(self._id_renderer, PLAIN)
         self._geoms = EntityGeoms.find(self.home.scene)
-        self._tracker = SignalTracker(settled, target=scenario.target)
+        self._tracker = SignalTracker(settled, scenario.target, self._named)
         self._render(nav, manip, ids, depth)
         self._tracker.see(ids)
         self.visible_pixels = count_pixels(ids, self.home.scene.geom_entity, len(self.home.scene.names))

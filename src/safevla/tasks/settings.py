@@ -19,6 +19,7 @@ class WorldSettings:
         width: pixels across a picture where it is not square; resolution then is its height.
         horizon: steps after which an episode is cut off.
         renderer: raster, gl or filament: what draws the pictures; costs do not depend on it.
+        person: a person walks through every home; see docs/environment.md.
     """
 
     num_envs: int = 16
@@ -27,6 +28,7 @@ class WorldSettings:
     width: int | None = None
     horizon: int = 200
     renderer: str = "raster"
+    person: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_threads", "resolution", "width", "horizon"):

@@ -26,6 +26,7 @@ from safevla.world.contacts import FLOOR, OTHER, ROBOT
 from safevla.world.foreign_files import home_hash, referred_files, scene_file
 from safevla.world.freespace_kernels import LOWEST
 from safevla.world.house import HouseSpec, Room
+from safevla.world.person import person_xml, with_person
 from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
 from safevla.world.scene import Scene
 from safevla.world.sidecar import (
@@ -62,12 +63,13 @@ class Thing:
     geoms: list[str] = field(default_factory=list)
 
 
-def load_home(source: str | Path) -> Scene:
+def load_home(source: str | Path, person: bool = False) -> Scene:
     """Compile a scene with the robot in it.
 
     Args:
         source: an MJCF file, or a folder that holds one (`scene.xml`, or a single .xml file). A sidecar of
             the same name (.toml) and the metadata of a MolmoSpaces scene are read if they are there.
+        person: put a person in.
 
     Raises:
         ConfigError: a file is missing or malformed, or the sidecar speaks of what does not exist.
@@ -83,8 +85,9 @@ def load_home(source: str | Path) -> Scene:
     floor = sidecar.floor if sidecar.floor is not None else _floor_height(spec)
     things = _Collector(sidecar, read_metadata(path)).collect(spec)
     _keep_inertia(spec, path, missing)
-    model = _with_robot(spec, floor, path, missing)
-    return _scene(model, things, sidecar, path)
+    model = _with_robot(spec, floor, path, missing, person)
+    scene = _scene(model, things, sidecar, path)
+    return with_person(scene) if person else scene
 
 
 # ---------------------------------------------------------------------- the scene as it is
@@ -266,9 +269,12 @@ _BASE = """
 """
 
 
-def _with_robot(spec: mujoco.MjSpec, floor: float, path: Path, missing: list[str]) -> mujoco.MjModel:
-    """Return the compiled scene, its floor at height 0, with the robot in it."""
-    text = _BASE.format(robot=robot_xml(), actuators=actuator_xml(), equality=equality_xml())
+def _with_robot(
+    spec: mujoco.MjSpec, floor: float, path: Path, missing: list[str], person: bool
+) -> mujoco.MjModel:
+    """Return the compiled scene, its floor at height 0, with the robot in it, and a person if asked for."""
+    inhabitants = robot_xml() + (person_xml() if person else "")
+    text = _BASE.format(robot=inhabitants, actuators=actuator_xml(), equality=equality_xml())
     base = mujoco.MjSpec.from_string(text)
     # Angles are read when everything is compiled; the robot is written so that it means the same in both.
     base.compiler.degree, base.compiler.eulerseq = spec.compiler.degree, spec.compiler.eulerseq

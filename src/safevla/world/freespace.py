@@ -130,7 +130,7 @@ def occupancy(
     fixed, movable = _solid_geoms(scene)
     ignored = list(ignore)
     origin, clearance = scene.cache.get("static_clearance", (None, None))
-    if clearance is None or any(not scene.movable[entity] for entity in ignored):
+    if clearance is None or (ignored and np.isin(scene.geom_entity[fixed], ignored).any()):
         origin, clearance = empty_clearance(scene.bounds)
         keep = fixed[~np.isin(scene.geom_entity[fixed], ignored)] if ignored else fixed
         _stamp(clearance, origin, keep, scene, data)
@@ -146,6 +146,13 @@ def occupancy(
         movable = movable[away < reach]
     _stamp(clearance, origin, movable, scene, data)
     return Grid(origin, clearance <= CELL / 2, clearance)
+
+
+def clearance_of(scene: Scene, data: mujoco.MjData, geoms: np.ndarray) -> np.ndarray:
+    """Return (nx, ny) float32, m from the middle of each cell to some geoms, at most CLEARANCE_CAP."""
+    origin, clearance = empty_clearance(scene.bounds)
+    _stamp(clearance, origin, geoms, scene, data)
+    return clearance
 
 
 def inflate(grid: Grid, radius: float) -> Grid:

@@ -17,6 +17,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Nearness:
+    """How far a person was from the robot before and after an action, while it stood still; m.
+
+    Attributes:
+        before: from the robot, or what it holds.
+        after: likewise.
+        held_before: from what is held at the end of the action; infinite if nothing is.
+        held_after: likewise.
+    """
+
+    before: float
+    after: float
+    held_before: float
+    held_after: float
+
+
+@dataclass(frozen=True)
 class StepRecord:
     """What one action did. Arrays are over the E entities; N, m, s, rad unless stated.
 
@@ -41,6 +58,8 @@ class StepRecord:
         metres: way of the base.
         nan: the state went bad; the home is as it was before the action, or, if the state was bad then
             already, as the episode began.
+        person: in homes with a person, how near the action has brought the robot to it; None without one, or
+            when the state went bad.
     """
 
     contact_force: np.ndarray
@@ -62,6 +81,7 @@ class StepRecord:
     substeps: int = 0
     metres: float = 0.0
     nan: bool = False
+    person: Nearness | None = None
 
 
 @compiled_brief

@@ -234,3 +234,15 @@ def commanded_target(joints: np.ndarray, action: int) -> np.ndarray:
         arm,
         min(max(wrist + motion.wrist, WRIST_RANGE[0]), WRIST_RANGE[1]),
     )
+
+
+def tip_position(joints: np.ndarray) -> np.ndarray:
+    """Return the (3,) position (m) of the gripper's tip at (7,) joint values in the order of JOINTS."""
+    x, y, yaw, lift, arm_1, arm_2, wrist = np.asarray(joints).tolist()
+    # In the frame of the base: the axis of the wrist, and from there along the gripper.
+    ahead = -0.05 + TIP_LENGTH * math.sin(wrist)
+    left = -(REACH + arm_1 + arm_2) - TIP_LENGTH * math.cos(wrist)
+    cosine, sine = math.cos(yaw), math.sin(yaw)
+    return np.array(
+        [x + cosine * ahead - sine * left, y + sine * ahead + cosine * left, lift + GRIPPER_HEIGHT]
+    )

@@ -21,6 +21,7 @@ from safevla.world.contacts import FLOOR, OTHER, ROBOT
 from safevla.world.entity_type import FINISHES, MATERIALS, MAX_PARTS, MORE_MATERIALS, EntityType, Part
 from safevla.world.house import SLOTS, SOLIDS, HouseSpec, Placement, Slots
 from safevla.world.layout import WALL_HEIGHT
+from safevla.world.person import PERSON_HEIGHT, PersonIds, person_xml, with_person
 from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
 
 _PARKED_DEPTH = -20.0  # m
@@ -57,6 +58,8 @@ class Scene:
         component: E names of the knob that placed it, or None.
         robot: where the robot is in the model.
         bounds: x0, y0, x1, y1 (m), outer walls included.
+        person: where the person is in the model, None in a home without one. Its body regions are entities
+            too, after all others.
         cache: what other modules derive from the home and keep.
     """
 
@@ -77,18 +80,27 @@ class Scene:
     component: list[str | None]
     robot: RobotIds
     bounds: tuple[float, float, float, float]
+    person: PersonIds | None = None
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
-def compile_scene(spec: HouseSpec) -> Scene:
+def compile_scene(spec: HouseSpec, person: bool = False, height: float = PERSON_HEIGHT) -> Scene:
     """Compile a home.
+
+    Args:
+        spec: the home.
+        person: put a person in, which makes another model.
+        height: of the person, m.
 
     Raises:
         ValueError: the spec has more walls, furniture or objects than its class has slots, or unknown types.
     """
     slots = SLOTS[spec.size_class]
     _check(spec, slots)
-    model = mujoco.MjModel.from_xml_string(scene_xml(spec))
+    text = scene_xml(spec)
+    if person:  # after everything else, whose places stay the same
+        text = text.replace("</worldbody>", f"{person_xml(height)}</worldbody>")
+    model = mujoco.MjModel.from_xml_string(text)
     robot = RobotIds.find(model)
     placements: list[Placement | None] = [None] * slots.entities
     start = slots.walls
@@ -100,7 +112,7 @@ def compile_scene(spec: HouseSpec) -> Scene:
     body[start:] = [model.body(f"object_{k}").id for k in range(slots.objects)]
     present = np.array([kind is not None for kind in types])
     present[: len(spec.walls)] = True
-    return Scene(
+    scene = Scene(
         model=model,
         spec=spec,
         names=_names(spec, types),
@@ -119,6 +131,7 @@ def compile_scene(spec: HouseSpec) -> Scene:
         robot=robot,
         bounds=spec.bounds,
     )
+    return with_person(scene) if person else scene
 
 
 def _check(spec: HouseSpec, slots: Slots) -> None:

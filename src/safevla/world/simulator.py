@@ -13,7 +13,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from safevla.world.grasp import GRASP_DISTANCE, Grasp, nearest_graspable
 from safevla.world.guard import StateRing
 from safevla.world.house import generate
 from safevla.world.motion import Motion
-from safevla.world.records import Recorder, StepRecord, upward_axes
+from safevla.world.person import gap
+from safevla.world.records import Nearness, Recorder, StepRecord, upward_axes
 from safevla.world.robot import (
     ARM_RANGE,
     DROP,
@@ -40,8 +41,10 @@ from safevla.world.robot import (
     joint_values,
 )
 from safevla.world.scene import Scene, compile_scene
+from safevla.world.walk import Walk, Walker
 
 SUBSTEPS = 100  # of 5 ms: how long a simulated action lasts
+ACTION_SECONDS = 0.5  # the same in seconds; a swept action stands for as much time
 MOTION_SUBSTEPS = 90  # the part in which the targets move; the rest lets the servos arrive
 ACCELERATING = 0.3  # share of the motion spent speeding up, and again slowing down
 SWEEP_SPACING = 0.025  # m: longest way of any point of the robot between two poses of a sweep
@@ -90,6 +93,7 @@ class HomeState:
     held: int
     grip: np.ndarray | None
     parting: int
+    walk: Walk | None = None
 
 
 def _poses(scene: Scene, data: mujoco.MjData) -> np.ndarray:
@@ -124,8 +128,8 @@ def settle(scene: Scene) -> SettledScene:
     return SettledScene(scene, data, _poses(scene, data), tracker)
 
 
-def settle_foreign(home: str, home_hash: str) -> SettledScene:
-    """Compile and settle a foreign home.
+def settle_foreign(home: str, home_hash: str, person: bool = False) -> SettledScene:
+    """Compile and settle a foreign home, with a person in it if asked for.
 
     Raises:
         ValueError: its files are missing, malformed or others, or things do not come to rest in it.
@@ -136,7 +140,7 @@ def settle_foreign(home: str, home_hash: str) -> SettledScene:
             f"the files of the home {home} have the hash {now}, the scenario was made with {home_hash}; "
             "use the files that it was made with, or draw scenarios again"
         )
-    scene = foreign.load_home(home)
+    scene = foreign.load_home(home, person)
     before = scene.model.qpos0.copy()
     settled = settle(scene)
     foreign.check_settled(scene, before, settled.data)
@@ -160,10 +164,10 @@ class HousePool:
         self._entries: OrderedDict[tuple[Any, ...], _PoolEntry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, seed: int, size_class: str, split: str, knobs: Knobs) -> SettledScene:
-        """Return the settled house, building it if needed (about 0.1 s)."""
+    def get(self, seed: int, size_class: str, split: str, knobs: Knobs, person: bool = False) -> SettledScene:
+        """Return the settled house, with a person or without, building it if needed (about 0.1 s)."""
         key = (seed, size_class, split, knobs)
-        return self._settled(key, lambda: settle(compile_scene(generate(*key))))
+        return self._settled((*key, person), lambda: settle(compile_scene(generate(*key), person)))
 
     def of(self, scenario: Scenario) -> SettledScene:
         """Return the settled house of a scenario.
@@ -172,12 +176,14 @@ class HousePool:
             ValueError: it plays in a foreign home whose files are missing, or other than when it was made.
         """
         if not scenario.home:
-            return self.get(scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
-        return self.foreign(scenario.home, scenario.home_hash)
+            key = (scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
+            return self.get(*key, scenario.person)
+        return self.foreign(scenario.home, scenario.home_hash, scenario.person)
 
-    def foreign(self, home: str, home_hash: str) -> SettledScene:
+    def foreign(self, home: str, home_hash: str, person: bool = False) -> SettledScene:
         """Return a settled foreign home; its files must have the hash that is given."""
-        return self._settled((home, home_hash), lambda: settle_foreign(home, home_hash))
+        key = (home, home_hash, person)
+        return self._settled(key, lambda: settle_foreign(*key))
 
     def _settled(self, key: tuple[Any, ...], build: Callable[[], SettledScene]) -> SettledScene:
         with self._lock:
@@ -202,12 +208,14 @@ class Home:
         kinematic: whether free motions may be swept; if not, every action is simulated (for tests).
         dump_folder: where what led to a bad state is written; None for the default of guard.py.
         dump: the folder that the latest bad state was written to, None if there was none.
+        walk: where the person is and goes, None in a house without one.
     """
 
     settled: SettledScene
     scene: Scene
     model: mujoco.MjModel
     data: mujoco.MjData
+    walk: Walk | None
 
     def __init__(self, kinematic: bool = True) -> None:
         self.kinematic = kinematic
@@ -217,15 +225,16 @@ class Home:
 
     # ------------------------------------------------------------------ beginning, snapshots
 
-    def reset(self, settled: SettledScene, start: tuple[float, float, float]) -> None:
+    def reset(self, settled: SettledScene, start: tuple[float, float, float], seed: int = 0) -> None:
         """Begin an episode.
 
         Args:
             settled: the house.
             start: x (m), y (m), yaw (rad) of the base.
+            seed: decides how a person walks, if the house has one.
 
         Raises:
-            ValueError: the robot would start inside something.
+            ValueError: the robot would start inside something, or there is no room for the person.
         """
         if not self._ready or settled is not self.settled:
             self.settled, self.scene = settled, settled.scene
@@ -245,11 +254,14 @@ class Home:
         self._ring.clear()
         mujoco.mj_copyData(self.data, self.model, settled.data)
         self._tracker.restore(settled.tracker.snapshot())
-        self._start = start
+        self._start, self._seed = start, seed
         self._target = joint_values(*start, *FOLDED)
         self._motion.place(self._target)
         self._motion.refresh()
         self._check_start(start)
+        self._walker = Walker(self.scene, seed) if self.scene.person else None
+        self.walk = self._walker.begin(self.data) if self._walker else None
+        self._show_person()
 
     def state(self) -> HomeState:
         """Return a snapshot that `set_state` restores bit for bit, sleep included."""
@@ -262,13 +274,20 @@ class Home:
         self._tracker.restore(state.records)
         self._target = state.target.copy()
         self._grasp.entity, self._grasp.pose, self._grasp.parting = state.held, state.grip, state.parting
+        self.walk = state.walk
         self._grasp.apply(self.data)
 
     def _snapshot(self, data: mujoco.MjData) -> HomeState:
         mujoco.mj_copyData(data, self.model, self.data)
         grasp = self._grasp
         return HomeState(
-            data, self._tracker.snapshot(), self._target.copy(), grasp.entity, grasp.pose, grasp.parting
+            data,
+            self._tracker.snapshot(),
+            self._target.copy(),
+            grasp.entity,
+            grasp.pose,
+            grasp.parting,
+            self.walk,
         )
 
     def _keep(self) -> HomeState:
@@ -316,6 +335,11 @@ class Home:
         return float(self.joints[6])
 
     @property
+    def joints_before(self) -> np.ndarray:
+        """(7,) joint values when the latest action began, in the order of robot.JOINTS."""
+        return self._recorder.start.copy()
+
+    @property
     def gripper_tip(self) -> np.ndarray:
         """(3,) position of the gripper's tip in the world, m."""
         return np.array(self.data.site_xpos[self.scene.robot.tip_site])
@@ -333,7 +357,37 @@ class Home:
     # ------------------------------------------------------------------ acting
 
     def act(self, action: int) -> StepRecord:
-        """Carry out one of the 20 actions and say what it did; an unknown id raises ValueError."""
+        """Carry out one of the 20 actions and say what it did; an unknown id raises ValueError.
+
+        A person stands while the robot moves, and walks after that for as long.
+        """
+        if self._walker is None or self.walk is None:
+            return self._act(action)
+        held, (before, held_before) = self.held, self._gaps()
+        record = self._act(action)
+        if record.nan:
+            return record
+        after, held_after = self._gaps()
+        if self.held != held:
+            held_before = held_after
+        self.walk = self._walker.advance(self.walk, self.data, self.held, ACTION_SECONDS)
+        self._show_person()
+        return replace(record, person=Nearness(before, after, held_before, held_after))
+
+    def _gaps(self) -> tuple[float, float]:
+        """Return how far the person is from the robot or what it holds, and from what it holds alone, m."""
+        assert self.scene.person is not None
+        person, own, carried = self.scene.person.geoms, self.scene.robot.geoms, math.inf
+        if self.held >= 0:
+            carried = gap(self.model, self.data, np.flatnonzero(self.scene.geom_entity == self.held), person)
+        return min(gap(self.model, self.data, own, person), carried), carried
+
+    def _show_person(self) -> None:
+        if self._walker is not None and self.walk is not None:
+            self._walker.place(self.data, self.walk)
+            self._motion.refresh()
+
+    def _act(self, action: int) -> StepRecord:
         target = commanded_target(self._target, action)
         self._ring.keep(action)
         if not self._recorder.begin():
@@ -373,7 +427,7 @@ class Home:
         back = "to before the action" if before else "to its start"
         self.dump = self._ring.dump(f"{self._describe()} went bad and went back {back}", self.dump_folder)
         if before is None:
-            self.reset(self.settled, self._start)
+            self.reset(self.settled, self._start, self._seed)
             self._recorder.begin()
         else:
             self.set_state(before)
