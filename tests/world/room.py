@@ -70,6 +70,7 @@ def room(break_impulse: float = 0.3, table_top: float = TABLE_TOP) -> SimpleName
         graspable=np.isin(np.arange(count), (MUG, VASE, BALL)),
         size=np.full((count, 3), 0.1),
         robot=ids,
+        person=None,
     )
 
 
