@@ -54,7 +54,7 @@ test-rtamt: .venv-rtamt/installed
 # Policies and data sets of LeRobot, and backbones of transformers, in an environment of its own: it wants an older torch, with torchvision.
 test-lerobot: .venv-lerobot/installed
 	.venv-lerobot/bin/python -m pytest tests/policy/test_lerobot.py tests/policy/test_backbone.py \
-		tests/assure/test_lerobot_dataset.py
+		tests/assure/test_lerobot_dataset.py tests/test_exporting.py
 
 .venv-lerobot/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-lerobot

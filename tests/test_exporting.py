@@ -1,6 +1,9 @@
 """`safevla export`: episodes of the expert, of a policy and of runs become data sets, interrupted or not."""
 
+import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,27 @@ def test_rounds_of_imitation_are_taken_again(capsys):
 def scenarios(folder):
     files = sorted(Path(folder, "meta/episodes").glob("*/*.parquet"))
     return [row for path in files for row in pq.read_table(path)["scenario"].to_pylist()]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("lerobot") is None, reason="lerobot is not installed: make test-lerobot"
+)
+def test_lerobot_trains_on_it_and_its_policy_is_judged_here():
+    """The whole way: demonstrations, LeRobot's own training for two steps, a verdict on its checkpoint."""
+    assert export("--episodes", "2", "--world.num_envs", "2", "--out", "data") == 0
+    settings = {
+        "dataset.repo_id": "safevla/test", "dataset.root": "data", "dataset.video_backend": "pyav",
+        "policy.type": "act", "policy.push_to_hub": "false", "policy.device": "cpu",
+        "policy.pretrained_backbone_weights": "null", "policy.chunk_size": 8, "policy.n_action_steps": 4,
+        "policy.dim_model": 32, "policy.n_heads": 2, "policy.dim_feedforward": 32, "steps": 2, "save_freq": 2,
+        "batch_size": 2, "num_workers": 0, "wandb.enable": "false", "output_dir": "trained",
+    }  # fmt: skip
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    subprocess.run([sys.executable, "-m", "lerobot.scripts.lerobot_train", *words], check=True)
+    policy = "act=lerobot:trained/checkpoints/last/pretrained_model"
+    words = ["assure", "--policy", policy, "--episodes", "2", "--videos", "0", "--processes", "1", *SMALL]
+    assert main([*words, "--out", "judged"]) == 0
+    assert load_table("judged/episodes.parquet").num_rows == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +71,17 @@ def test_none_is_the_default(tmp_path):
         log(0, ROWS[0])
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match=", ".join(sorted(TRACKERS))), tracking("x", tmp_path, None):
+        pass
+
+
+def test_a_tracker_that_does_not_start_is_one_line(tmp_path, monkeypatch):
+    def init(**settings):
+        raise RuntimeError(f"no key for\n{settings['project']}")
+
+    monkeypatch.setattr(trackers, "check_tracker", lambda name: None)
+    monkeypatch.setattr(trackers.importlib, "import_module", lambda name: SimpleNamespace(init=init))
+    says = pytest.raises(ConfigError, match="--tracker wandb did not start: no key for safevla")
+    with says, tracking("wandb", tmp_path, ImitateConfig()):
         pass
 
 

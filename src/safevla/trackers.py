@@ -53,7 +53,10 @@ def tracking(name: str, folder: Path, config: Any) -> Iterator[Log]:
     else:  # the two have the same interface
         library = importlib.import_module(name)
         run_name = "-".join(folder.resolve().parts[-2:])
-        run = library.init(project="safevla", name=run_name, config=to_dict(config))
+        try:
+            run = library.init(project="safevla", name=run_name, config=to_dict(config))
+        except Exception as error:  # no account, no network: each has kinds of its own
+            raise ConfigError(f"--tracker {name} did not start: {' '.join(str(error).split())}") from error
         try:
             yield lambda step, metrics: run.log(dict(metrics), step=step)
         finally:
