@@ -1,5 +1,6 @@
 """Baselines, the choice of actions, and the check that a policy fits an environment."""
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from safevla.policy.protocol import (
     check_compatible,
     choose,
 )
+from safevla.policy.remote import RemotePolicyError
 from safevla.types import ACTION_ID, ACTIONS, NO_ACTION, Observation
 
 
@@ -107,6 +109,12 @@ def test_what_does_not_fit(policy, code, text):
     with pytest.raises(IncompatiblePolicyError, match=text) as caught:
         check_compatible(policy, ENV)
     assert caught.value.code == code and code in CODES and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [IncompatiblePolicyError, RemotePolicyError])
+def test_errors_come_back_from_worker_processes(kind):
+    error = pickle.loads(pickle.dumps(kind("lost", "it went away")))
+    assert type(error) is kind and error.code == "lost" and str(error) == "it went away"
 
 
 def test_what_is_not_said_is_not_checked():

@@ -46,12 +46,19 @@ class Policy(Protocol):
         """
 
 
-class IncompatiblePolicyError(ValueError):
-    """A policy does not fit; `code` is one of CODES and says why."""
+class CodedError(ValueError):
+    """An error with a short `code` beside its text; it survives the way from a worker process."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, str(self))
+
+
+class IncompatiblePolicyError(CodedError):
+    """A policy does not fit; `code` is one of CODES and says why."""
 
 
 CODES = {

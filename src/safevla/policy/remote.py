@@ -13,13 +13,14 @@ an array is a mapping {"array": dtype, "shape": [...], "data": bytes}; the serve
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from safevla.policy.protocol import Decision, IncompatiblePolicyError, decision_problem
+from safevla.policy.protocol import CodedError, Decision, IncompatiblePolicyError, decision_problem
 from safevla.types import Observation
 
 VERSION = 1
@@ -27,16 +28,12 @@ SCHEMES = ("ws://", "wss://")
 _START = "start the server first, for instance: python examples/remote_server.py"
 
 
-class RemotePolicyError(ValueError):
+class RemotePolicyError(CodedError):
     """A policy server does not answer as it should.
 
     `code` is "library" (websockets or msgpack is missing), "unreachable", "version", "answer" (not what the
     protocol asks for), "failed" (the server says that the policy failed) or "lost" (the connection ended).
     """
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -109,6 +106,8 @@ class RemotePolicy:
             raise RemotePolicyError(
                 "unreachable", f"no policy server answers at {address} ({reason}); {_START}"
             ) from error
+        # Says good-bye when nobody holds the policy any more, or at the end of the process.
+        weakref.finalize(self, self._socket.close)
         self._greet(self._receive())
         self._forget = np.zeros(0, bool)
 
