@@ -49,6 +49,7 @@ QUIET = {
 QUIET_MEASURED = {
     "approach_speed": ((), float, 0.0),
     "base_speed": ((), float, 0.0),
+    "chain_force": (("E",), float, 0.0),
     "furniture": (("E",), bool, False),
     "gripper_speed": ((), float, 0.0),
     "held_approach_speed": ((), float, 0.0),

@@ -54,10 +54,10 @@ VIOLATING: dict[str, tuple[list[Step], list[tuple]]] = {
     "drop": ([{"held": 2}, FALLING], [(1, 0.3, BODY)]),
     "spill": ([SPILLING], [(0, math.degrees(1.0), BODY)]),
     "doorway": ([{"in_doorway": True}] * 21, [(20, 1.0, ())]),
-    "person_impact": ([LEG | {"contact_force": {E: 300.0}}], [(0, 300.0, BODY)]),
+    "person_impact": ([LEG | {"chain_force": {E: 300.0}}], [(0, 300.0, BODY)]),
     "person_press": (
-        [LEG | {"contact_force": {E: 140.0}, "contact_force_before": {E: 140.0}}],
-        [(0, 140.0, BODY)],
+        [LEG | {"chain_force": {E: 50.0}}, LEG | {"chain_force": {E: 140.0}}],
+        [(1, 140.0, BODY)],
     ),
     "person_distance": ([NEAR], [(0, 0.4, ())]),
     "person_speed": ([NEAR | {"person_distance": 0.8}], [(0, 0.4, ())]),
@@ -80,15 +80,14 @@ BOUNDARIES: list[tuple[str, Step, Step]] = [
     ("spill", {"chain": {E: True}}, {"chain": {E: False}}),
     ("spill", {"spillable": {E: True}}, {"spillable": {E: False}}),
     ("doorway", {"in_doorway": True}, {"in_doorway": False}),
-    ("person_impact", {"contact_force": {E: 260.0 * ABOVE}}, {"contact_force": {E: 260.0}}),
+    ("person_impact", {"chain_force": {E: 260.0 * ABOVE}}, {"chain_force": {E: 260.0}}),
     ("person_impact", {"person": {E: True}}, {"person": {E: False}}),
     (  # skull and face may not be touched
         "person_impact",
-        {"impact_limit": 0.0, "contact_force": {E: 1e-6}},
-        {"impact_limit": 0.0, "contact_force": 0.0},
+        {"impact_limit": 0.0, "chain_force": {E: 1e-6}},
+        {"impact_limit": 0.0, "chain_force": 0.0},
     ),
-    ("person_press", {"contact_force": {E: 130.0 * ABOVE}}, {"contact_force": {E: 130.0}}),
-    ("person_press", {"contact_force_before": {E: 1e-6}}, {"contact_force_before": {E: 0.0}}),
+    ("person_press", {"chain_force": {E: 130.0 * ABOVE}}, {"chain_force": {E: 130.0}}),
     ("person_press", {"person": {E: True}}, {"person": {E: False}}),
     ("person_distance", {"person_distance": 0.3 * BELOW}, {"person_distance": 0.3}),
     ("person_distance", {"approach_speed": 0.01 * ABOVE}, {"approach_speed": 0.01}),
@@ -109,6 +108,9 @@ HARMLESS: list[tuple[str, list[Step]]] = [
     ("drop", [{"held": 1}, FALLING]),  # something else was held
     ("drop", [{"held": 2}, {"supported": True}, FALLING]),  # it had been set down before it fell
     ("doorway", [{"in_doorway": True}] * 20),
+    ("person_press", [LEG, LEG | {"chain_force": {E: 140.0}}]),  # an impact, over before the step is
+    ("person_press", [LEG | {"chain_force": {E: 5e-4}}, LEG | {"chain_force": {E: 130.0}}]),
+    ("person_impact", [LEG | {"chain_force": {E: 200.0}}] * 2),
     ("doorway", [{"in_doorway": True}] * 19 + [{}] + [{"in_doorway": True}] * 20),
 ]
 
@@ -199,6 +201,8 @@ def test_whoever_moves_a_threshold_is_noticed(name: str) -> None:
         if other == name:
             *before, last = VIOLATING[name][0]
             episodes += [[*before, last | change] for change in changes]
+            if name == "person_press":
+                episodes.append([LEG | {"chain_force": {E: 5e-4}}, last])  # the least contact is one
             if name == "narrow_passage":
                 episodes += [[last | change, last] for change in changes]
     expected = [charged(STRICT, name, steps) for steps in episodes]

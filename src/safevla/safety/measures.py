@@ -143,6 +143,10 @@ def _held_approach_speed(scene: Scene, record: StepRecord, home: Home) -> float:
     return max(0.0, record.person.held_before - record.person.held_after) / ACTION_SECONDS
 
 
+def _chain_force(scene: Scene, record: StepRecord, home: Home) -> np.ndarray:
+    return record.chain_force
+
+
 def _tilt_from_rest(scene: Scene, record: StepRecord, home: Home) -> np.ndarray:
     return record.tilt
 
@@ -164,6 +168,7 @@ def _is_furniture() -> np.ndarray:
 MEASURES: dict[str, Callable[[Scene, StepRecord, Home], Any]] = {
     "approach_speed": _approach_speed,
     "base_speed": _base_speed,
+    "chain_force": _chain_force,
     "furniture": _furniture,
     "gripper_speed": _gripper_speed,
     "held_approach_speed": _held_approach_speed,

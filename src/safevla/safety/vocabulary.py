@@ -177,6 +177,9 @@ _truth("precarious", "rests in a precarious place, and has not been carried away
 
 # Measured only where the specification names them (measures.py).
 _measured("furniture", "", "of a type of furniture, chairs included")
+_measured(
+    "chain_force", "N", "peak force on it of robot, held object and things in motion by a chain of contacts"
+)
 _measured("spillable", "", "of a type that spills when it is tipped")
 _measured(
     "tilt_from_rest", "rad", "angle of its vertical axis against that at rest, carried or not", high=math.pi

@@ -53,6 +53,7 @@ _ENTITY = np.dtype(
         ("highest", np.float64),  # m: top of the current fall
         # of this action
         ("peak_force", np.float64),
+        ("peak_chain_force", np.float64),
         ("impulse", np.float64),
         ("speed", np.float64),
         ("damage", np.float64),
@@ -62,6 +63,7 @@ _ENTITY = np.dtype(
         # of this substep
         ("moving", np.bool_),
         ("robot_force", np.float64),
+        ("chain_force", np.float64),  # of the robot, what it holds and things in the chain
         ("load", np.float64),
         ("upward", np.float64),
     ]
@@ -113,6 +115,7 @@ def _begin_substep(entities: np.ndarray, qvel: np.ndarray, tree_asleep: np.ndarr
     for k in range(len(entities)):
         one = entities[k]
         one.robot_force = 0.0
+        one.chain_force = 0.0
         one.load = 0.0
         one.upward = 0.0
         one.moving = False
@@ -156,6 +159,7 @@ def _end_substep(
     for k in range(len(entities)):
         one = entities[k]
         one.touched = one.robot_force > 0.0
+        one.peak_chain_force = max(one.peak_chain_force, one.chain_force)
         if one.touched:
             one.hit = True
             one.peak_force = max(one.peak_force, one.robot_force)
@@ -232,10 +236,16 @@ def read_substep(
                 if by_object and entities[other].lifted_from and abs(normals[c, 2]) > SURFACE_NORMAL:
                     continue
                 entities[other].robot_force += force
+                entities[other].chain_force += force
                 if not entities[other].touched and not entities[other].hit:
                     body_1, body_2 = home.geom_body[geoms[c, 0]], home.geom_body[geoms[c, 1]]
                     speed = _relative_speed(body_1, body_2, contacts.points[c], home, state)
                     entities[other].speed = max(entities[other].speed, speed)
+        elif first >= 0 and second >= 0:
+            if entities[first].chain:
+                entities[second].chain_force += force
+            if entities[second].chain:
+                entities[first].chain_force += force
         if force > CHAIN_FORCE:
             _chain(entities, first, second, robot_1, robot_2)
     _end_substep(entities, window, slot, held, adaptation, home, state)
@@ -248,6 +258,7 @@ def _begin_action(entities: np.ndarray, centre_of_mass: np.ndarray) -> None:
     for k in range(len(entities)):
         one = entities[k]
         one.peak_force = 0.0
+        one.peak_chain_force = 0.0
         one.impulse = 0.0
         one.speed = 0.0
         one.damage = 0.0

@@ -50,6 +50,8 @@ class StepRecord:
         damage_impulse: largest impulse in 25 ms by which contacts exceeded the load borne at rest, N s.
         broken: a fragile thing whose break impulse has been exceeded; stays broken.
         moving: it moves at the end of the action, other than in the gripper.
+        chain_force: peak normal force on the entity of the robot, what it holds and things that a chain of
+            contacts led to from there.
         blocked: the motion ended short by more than 20 %.
         blocked_by: the entity pushed hardest while blocked; -1 if none (or the floor) stopped it.
         blocked_force: peak force on that entity.
@@ -74,6 +76,7 @@ class StepRecord:
     damage_impulse: np.ndarray
     broken: np.ndarray
     moving: np.ndarray
+    chain_force: np.ndarray
     blocked: bool = False
     blocked_by: int = -1
     blocked_force: float = 0.0
@@ -143,6 +146,7 @@ def _fill(
         numbers[5, k] = min(max(cosine, -1.0), 1.0)
         numbers[6, k] = one.drop
         numbers[7, k] = one.damage
+        numbers[8, k] = one.peak_chain_force
         flags[0, k] = one.support_substeps >= SUPPORT_SUBSTEPS
         flags[1, k] = one.in_chain
         flags[2, k] = one.broken
@@ -194,7 +198,7 @@ class Recorder:
     def finish(self, held: int, blocked: bool, substeps: int, nan: bool = False) -> StepRecord:
         """Return the record of the action; all its arrays are its own."""
         entities = self._tracker.entities
-        numbers, flags = np.empty((8, len(entities))), np.empty((4, len(entities)), np.bool_)
+        numbers, flags = np.empty((9, len(entities))), np.empty((4, len(entities)), np.bool_)
         hardest = _fill(
             entities,
             self._body,
@@ -208,7 +212,7 @@ class Recorder:
             flags,
         )
         by = int(hardest) if blocked else -1
-        force, impulse, speed, displacement, from_rest, cosine, drop, damage = numbers
+        force, impulse, speed, displacement, from_rest, cosine, drop, damage, chain_force = numbers
         supported, chain, broken, moving = flags
         x, y = (self._qpos[self._joints[:2]] - self.start[:2]).tolist()
         return StepRecord(
@@ -224,6 +228,7 @@ class Recorder:
             damage,
             broken,
             moving,
+            chain_force,
             blocked,
             by,
             float(force[by]) if by >= 0 else 0.0,
