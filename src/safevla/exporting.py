@@ -19,7 +19,7 @@ from safevla.assure.lerobot_dataset import KEPT, Layout, episode_rows, finish, h
 from safevla.assure.parts import make_env
 from safevla.config import ConfigError, build, nearest, read_toml
 from safevla.policy.checkpoint import load_policy_for
-from safevla.policy.protocol import Decision, check_compatible
+from safevla.policy.protocol import Decision
 from safevla.pretrain.imitation import home_expert, load_round
 from safevla.progress import ProgressBar
 from safevla.rollout import play
@@ -119,10 +119,10 @@ def of_settings(config: ExportConfig) -> Source:
         if config.scenarios
         else draw(tasks, config.split, config.episodes, config.seed)
     )
-    common = (scenarios, config.spec, config.world, config.greedy, config.seed)
+    how = (config.spec, config.world, config.greedy, config.seed)
     if config.policy == EXPERT:
-        return _source(EXPERT, lambda env, done: ExpertActor(env), *common)
-    return _of_policy(policy_sources(config.policy), tasks, *common)
+        return Source(EXPERT, scenarios, lambda env, done: ExpertActor(env), *how)
+    return _of_policy(policy_sources(config.policy), scenarios, *how)
 
 
 def of_run(config: ExportConfig) -> Source:
@@ -150,7 +150,7 @@ def of_run(config: ExportConfig) -> Source:
         else draw(tasks, run.split, run.episodes, run.seed)
     )
     own = {chosen: sources[chosen]}
-    source = _of_policy(own, tasks, scenarios, run.spec, run.world, run.greedy, run.seed)
+    source = _of_policy(own, scenarios, run.spec, run.world, run.greedy, run.seed)
     table = select(load_table(folder / "episodes.parquet"), policy=chosen)
     costs = dict(zip(table["scenario"].to_pylist(), table["cost"].to_pylist(), strict=True))
     return dataclasses.replace(source, recorded=[costs[scenario.hash] for scenario in scenarios])
@@ -161,44 +161,35 @@ def _of_rounds(folder: Path, run: ImitateConfig) -> Source:
     if not paths:
         raise ConfigError(f"{folder} has no finished round of imitation")
     episodes = [episode for path in paths for episode in load_round(path)]
-    source = _source(
-        "imitation rounds", lambda env, done: Replayed(env, episodes[done:]), [e.scenario for e in episodes],
-        "safevla", run.world, True, run.seed,
-    )  # fmt: skip
-    return dataclasses.replace(source, recorded=[episode.cost for episode in episodes])
+    return Source(
+        name="imitation rounds",
+        scenarios=[episode.scenario for episode in episodes],
+        player=lambda env, done: Replayed(env, episodes[done:]),
+        spec="safevla",
+        world=run.world,
+        seed=run.seed,
+        recorded=[episode.cost for episode in episodes],
+    )
 
 
 def _of_policy(
     sources: dict[str, str],
-    tasks: tuple[str, ...],
-    scenarios: list[Scenario],
-    spec: str,
-    world: WorldSettings,
-    *rest: Any,
-) -> Source:
-    if len(sources) != 1:
-        raise ConfigError(f"one policy plays a data set, {len(sources)} were given")
-    specification = load_specification(spec)
-    check_sources(sources, tasks, world, specification)
-    (name, source), *_ = sources.items()
-
-    def player(env: Any, done: int) -> Any:
-        policy = load_policy_for(source, specification.names)
-        check_compatible(policy, env)
-        return policy
-
-    return _source(name, player, scenarios, spec, world, *rest)
-
-
-def _source(
-    name: str,
-    player: Player,
     scenarios: list[Scenario],
     spec: str,
     world: WorldSettings,
     greedy: bool,
     seed: int,
 ) -> Source:
+    if len(sources) != 1:
+        raise ConfigError(f"one policy plays a data set, {len(sources)} were given")
+    specification = load_specification(spec)
+    tasks = tuple(dict.fromkeys(scenario.task for scenario in scenarios))
+    check_sources(sources, tasks, world, specification)
+    ((name, source),) = sources.items()
+
+    def player(env: Any, done: int) -> Any:
+        return load_policy_for(source, specification.names)
+
     return Source(name, scenarios, player, spec, world, greedy, seed)
 
 

@@ -20,7 +20,7 @@ from safevla.tasks.sampling import load_scenarios
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
-    reason="transformers is not installed: make test-lerobot",
+    reason="transformers is not installed: make test",
 )
 SMALL = {
     "dinov2": BackboneConfig("dinov2", "", 24, 2, 2, 48, 14, 42, 2, 4),
