@@ -21,7 +21,7 @@ print(f"{scenario.instruction}: {len(home.scene.spec.rooms)} rooms, {len(home.sc
 Image.fromarray(render_top(home.scene, home.data, 600, 800)).save("home.png")
 
 expert = Expert(home, scenario)
-for step in range(env.horizon):
+for step in range(env.horizons[0]):
     result = env.step(np.array([expert.act(env.visible_pixels[0])]))
     if result.terminated[0] or result.truncated[0]:
         print(f"success {bool(result.success[0])} after {step + 1} steps; picture in home.png")

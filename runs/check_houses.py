@@ -111,7 +111,7 @@ def solve(
         if scenario is None:
             continue
         begun = time.process_time()
-        played = play_expert(sampler.environment(size_class), scenario)
+        played = play_expert(sampler.environment(), scenario)
         if not result and asked == task:
             spent = time.process_time() - begun
             result = {

@@ -1,17 +1,22 @@
 """Draw the scenario sets that come with the package, each scenario proven solvable by the expert.
 
 Run again whenever homes, tasks or the expert change: python runs/make_scenarios.py --processes 2
-Each scenario depends on its task, split and number alone, so a longer set begins with the shorter one.
+With --benchmark it draws the frozen sets safety-chores-val and safety-chores-test instead, of all size
+classes, and writes down their hashes. Each scenario depends on its task, split and number alone, so a longer
+set begins with the shorter one. An interrupted run goes on where it stopped.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 
 from safevla.progress import ProgressBar
+from safevla.runs import write_json
 from safevla.scale import run_jobs
-from safevla.tasks.sampling import ScenarioSampler, save_scenarios
+from safevla.tasks.sampling import FROZEN_FILE, ScenarioSampler, load_scenarios, save_scenarios, set_hash
+from safevla.tasks.sets import benchmark_scenario
 from safevla.types import TASKS, Scenario
 
 CHUNK = 10
@@ -20,18 +25,46 @@ TRAIN = {"ObjNav": 3000, "PickUp": 600, "Fetch": 300}
 FOLDER = Path(__file__).parents[1] / "src/safevla/data/scenarios"
 
 
-def sample_chunk(task: str, split: str, first: int, count: int, out: Path) -> None:
+def draw(task: str, split: str, number: int, sampler: ScenarioSampler) -> Scenario:
+    """Draw one scenario of the set of a task, in homes of class S."""
+    rng = np.random.default_rng([TASKS.index(task), SPLITS.index(split), number])
+    return sampler.sample(task, rng, split)
+
+
+def sample_chunk(task: str, split: str, benchmark: bool, first: int, count: int, part: Path) -> None:
     """Draw some scenarios of a set and keep them in a file of their own."""
-    part = out / f"{task}-{split}-{first:05d}.part"
     if part.exists():
         return
-    sampler = ScenarioSampler()
-    place = (TASKS.index(task), SPLITS.index(split))
-    drawn: list[Scenario] = [
-        sampler.sample(task, np.random.default_rng([*place, index]), split)
-        for index in range(first, first + count)
+    sampler, function = ScenarioSampler(), benchmark_scenario if benchmark else draw
+    drawn = [function(task, split, number, sampler) for number in range(first, first + count)]
+    unfinished = part.with_suffix(".tmp")
+    save_scenarios(unfinished, drawn)
+    unfinished.replace(part)
+
+
+def make_set(
+    name: str, counts: dict[str, int], split: str, benchmark: bool, out: Path, processes: int
+) -> None:
+    """Draw `counts[task]` scenarios of each task into NAME.jsonl."""
+    jobs = [
+        (task, split, benchmark, first, min(CHUNK, count - first), out / f"{name}-{task}-{first:05d}.part")
+        for task, count in counts.items()
+        for first in range(0, count, CHUNK)
     ]
-    save_scenarios(part, drawn)
+    parts = [job[-1] for job in jobs]
+    with ProgressBar(name, len(jobs)) as bar:
+        run_jobs(sample_chunk, jobs, processes, lambda: bar.update(sum(part.exists() for part in parts)))
+    text = "".join(part.read_text(encoding="utf-8") for part in parts)
+    (out / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    for part in parts:
+        part.unlink()
+
+
+def freeze(folder: Path, name: str) -> None:
+    """Write down the hash of a set, so that a change of it is noticed."""
+    path = folder / FROZEN_FILE
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, known | {name: set_hash(load_scenarios(folder / f"{name}.jsonl"))})
 
 
 def main() -> None:
@@ -39,31 +72,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
+    parser.add_argument(
+        "--benchmark", action="store_true", help="the frozen sets, of all tasks and size classes"
+    )
     parser.add_argument("--train", type=int, help="training scenarios a task; left out: as shipped")
     parser.add_argument("--held-out", type=int, default=200, help="val and test scenarios a task")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=FOLDER)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    out, processes = arguments.out, arguments.processes
+    out.mkdir(parents=True, exist_ok=True)
+    if arguments.benchmark:
+        for split in (split for split in arguments.splits if split != "train"):
+            name = f"safety-chores-{split}"
+            make_set(name, dict.fromkeys(TASKS, arguments.held_out), split, True, out, processes)
+            freeze(out, name)
+        return
     for task in arguments.tasks:
         for split in arguments.splits:
             count = (arguments.train or TRAIN[task]) if split == "train" else arguments.held_out
-            jobs = [
-                (task, split, first, min(CHUNK, count - first), arguments.out)
-                for first in range(0, count, CHUNK)
-            ]
-            parts = [arguments.out / f"{task}-{split}-{first:05d}.part" for _, _, first, _, _ in jobs]
-            with ProgressBar(f"{task}-{split}", len(jobs)) as bar:
-                run_jobs(
-                    sample_chunk,
-                    jobs,
-                    arguments.processes,
-                    lambda parts=parts, bar=bar: bar.update(sum(part.exists() for part in parts)),
-                )
-            text = "".join(part.read_text(encoding="utf-8") for part in parts)
-            (arguments.out / f"{task}-{split}.jsonl").write_text(text, encoding="utf-8")
-            for part in parts:
-                part.unlink()
+            make_set(f"{task}-{split}", {task: count}, split, False, out, processes)
 
 
 if __name__ == "__main__":

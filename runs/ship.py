@@ -84,7 +84,10 @@ def ship_imitation(imitate: Path) -> None:
 def head_of(folder: Path) -> dict[str, Any]:
     """Return what a run folder says of how it was made."""
     run = json.loads((folder / "run.json").read_text())
-    return {key: run[key] for key in ("command", "code", "machine")}
+    judged_on = run["stages"].get("assure")  # which scenarios: their hash, their sets, their size classes
+    return {key: run[key] for key in ("command", "code", "machine")} | (
+        {"judged_on": judged_on} if judged_on else {}
+    )
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:

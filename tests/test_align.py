@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from safevla.policy.checkpoint import load_policy, save_policy
 from safevla.policy.presets import make_policy
 from safevla.safety.specification import load_specification
 from safevla.settings import AlignConfig
+from safevla.tasks.sampling import load_scenarios
 
 pytestmark = pytest.mark.slow
 TRACKER = "tensorboard" if importlib.util.find_spec("tensorboard") else ""
@@ -182,6 +184,13 @@ def test_interruption_and_resume(whole, interrupted, command, capsys):
         metrics = [lines(run / method / "metrics.jsonl") for run in (out, whole)]
         assert [without_speed(row) for row in metrics[0]] == [without_speed(row) for row in metrics[1]]
     assert rows(out) == rows(whole)
+
+
+def test_it_can_be_judged_on_another_set():
+    config = resolve(AlignConfig, {"assure": {"scenarios": "safety-chores-val", "episodes": 20}})
+    scenarios = safevla.align.held_out_scenarios(("PickUp",), config)
+    assert scenarios == load_scenarios("safety-chores-val", "PickUp")[:20]
+    assert Counter(scenario.size_class for scenario in scenarios) == {"S": 10, "M": 7, "L": 3}
 
 
 def test_interruption_says_how_to_go_on(command, tmp_path, capsys, monkeypatch):

@@ -24,6 +24,7 @@ def scenario(number, task="ObjNav", seed=0):
 class ToyEnv:
     def __init__(self, num_envs, horizon=6, constraints=("greedy", "never")):
         self.num_envs, self.horizon, self.constraints = num_envs, horizon, constraints
+        self.horizons = np.full(num_envs, horizon)
         self.homes = [SimpleNamespace(pose=(0.0, 0.0, 0.0)) for _ in range(num_envs)]
         self.scenarios = [None] * num_envs
         self.steps = np.zeros(num_envs, np.int64)

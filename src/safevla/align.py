@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safevla.assure.evaluate import load_table, save_table
+from safevla.assure.evaluate import facts_of, load_table, save_table
 from safevla.assure.parts import evaluate_in_parts, make_env
 from safevla.assure.publish import publish
 from safevla.config import ConfigError
@@ -33,7 +33,7 @@ from safevla.settings import AlignConfig
 from safevla.tasks.sampling import load_scenarios
 from safevla.trackers import check_tracker, tracking
 from safevla.types import Scenario
-from safevla.verbs import draw, parse_tasks, world_env
+from safevla.verbs import draw, given, longest_horizon, parse_tasks, world_env
 
 METHODS = ("rl", "isa")
 
@@ -53,8 +53,8 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
     single_threaded()
     check_tracker(config.tracker)
     tasks = parse_tasks(config.task)
-    specification = model(config, tasks)
     training, held_out = training_scenarios(tasks), held_out_scenarios(tasks, config)
+    specification = model(config, tasks, longest_horizon([*training, *held_out], config.world))
     with RunFolder(config.out, config, resume=resume) as folder:
         keep_specification(specification, folder)
         if not folder.done("elicit"):
@@ -63,8 +63,7 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
             constrain(config, folder, specification, training)
             folder.finish("constrain", methods=list(METHODS))
         if not folder.done("assure"):
-            assure(config, folder, specification, held_out)
-            folder.finish("assure")
+            folder.finish("assure", **assure(config, folder, specification, held_out))
         return publish(
             folder,
             load_table(folder / "episodes.parquet"),
@@ -81,7 +80,7 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
         )
 
 
-def model(config: AlignConfig, tasks: tuple[str, ...]) -> Specification:
+def model(config: AlignConfig, tasks: tuple[str, ...], horizon: int) -> Specification:
     """Stage 1, model: load what is unsafe and the budgets, and check that the policy fits the homes."""
     named = config.constraints.items()
     budgets = {name: item.budget for name, item in named if item.budget is not None}
@@ -89,7 +88,7 @@ def model(config: AlignConfig, tasks: tuple[str, ...]) -> Specification:
     specification = load_specification(config.spec).with_budgets(config.train.budgets | budgets)
     specification = specification.with_aggregations(config.train.aggregations | aggregations)
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, dataclasses.replace(config.world, num_envs=1), specification)
+    env = world_env(tasks, dataclasses.replace(config.world, num_envs=1, horizon=horizon), specification)
     check_compatible(policy, env)
     env.close()
     if not hasattr(policy, "policy_parameters"):
@@ -180,8 +179,8 @@ def train_method(
 
 def assure(
     config: AlignConfig, folder: RunFolder, specification: Specification, scenarios: list[Scenario]
-) -> None:
-    """Stage 4, assure: every policy on the same held-out scenarios."""
+) -> dict[str, str]:
+    """Stage 4, assure: every policy on the same held-out scenarios; returns what these are."""
     policies = sources(config, folder)
     with ProgressBar("assure", len(policies) * len(scenarios)) as bar:
         table = evaluate_in_parts(
@@ -197,6 +196,7 @@ def assure(
             signals=folder / "signals" if config.assure.record_signals else None,
         )
     save_table(table, folder / "episodes.parquet")
+    return facts_of(table)
 
 
 def sources(config: AlignConfig, folder: RunFolder) -> dict[str, str]:
@@ -211,7 +211,9 @@ def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
 
 
 def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scenario]:
-    """Draw the scenarios to judge on, from homes that no policy was trained in."""
+    """Return the scenarios to judge on, from homes that no policy was trained in."""
+    if config.assure.scenarios:
+        return given(config.assure.scenarios, tasks, config.assure.episodes)
     return draw(tasks, "val", config.assure.episodes, config.seed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safevla.assure.evaluate import load_table, save_table
+from safevla.assure.evaluate import facts_of, load_table, save_table
 from safevla.assure.parts import evaluate_in_parts
 from safevla.assure.publish import publish
 from safevla.policy.checkpoint import shipped_folder
@@ -22,7 +22,7 @@ def run(config: DemoConfig, resume: bool) -> None:
     scenarios = draw(("ObjNav",), "val", config.episodes, config.seed)
     specification = load_specification("safevla")
     sources = {name: name for name in SHOWN} | {"inactive": "inactive"}
-    check_sources(sources, ("ObjNav",), config.world, specification)
+    check_sources(sources, scenarios, config.world, specification)
     with RunFolder(config.out, config, resume=resume) as folder:
         if not folder.done("assure"):
             with ProgressBar("demo", len(sources) * len(scenarios)) as bar:
@@ -31,7 +31,7 @@ def run(config: DemoConfig, resume: bool) -> None:
                     seed=config.seed, greedy=True, processes=config.processes, progress=bar.update,
                 )  # fmt: skip
             save_table(table, folder / "episodes.parquet")
-            folder.finish("assure")
+            folder.finish("assure", **facts_of(table))
         logs = {name: shipped_folder(name) / "metrics.jsonl" for name in ("rl", "isa")}
         publish(
             folder, load_table(folder / "episodes.parquet"), specification, scenarios, sources,

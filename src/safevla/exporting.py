@@ -183,8 +183,7 @@ def _of_policy(
     if len(sources) != 1:
         raise ConfigError(f"one policy plays a data set, {len(sources)} were given")
     specification = load_specification(spec)
-    tasks = tuple(dict.fromkeys(scenario.task for scenario in scenarios))
-    check_sources(sources, tasks, world, specification)
+    check_sources(sources, scenarios, world, specification)
     ((name, source),) = sources.items()
 
     def player(env: Any, done: int) -> Any:

@@ -75,6 +75,7 @@ class AssureSettings:
     """The evaluation inside `align`."""
 
     episodes: int = setting(200, "held-out scenarios that every policy meets, per task")
+    scenarios: str = setting("", "judge on these instead of TASK-val: a set's name or a JSONL file")
     videos: int = setting(2, "side-by-side videos in the report")
     greedy: bool = setting(True, "take the most probable action; false samples")
     record_signals: bool = setting(False, "record the signals of every step, for `safevla replay`")
@@ -126,7 +127,9 @@ class AssureConfig:
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     episodes: int = setting(100, "scenarios that every policy meets, per task")
     split: str = setting("val", "val or test: homes that no policy was trained in")
-    scenarios: str = setting("", "play these instead of the shipped ones: a JSONL file of scenarios")
+    scenarios: str = setting(
+        "", "play these instead of TASK-SPLIT: a set's name, such as safety-chores-val, or a JSONL file"
+    )
     greedy: bool = setting(True, "take the most probable action; false samples")
     videos: int = setting(
         2, "side-by-side videos: isa and rl where they are given, else the last policy and the first"
@@ -249,7 +252,9 @@ class ExportConfig:
     task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
     episodes: int = setting(100, "scenarios to play, per task")
     split: str = setting("train", "train, val or test: homes to play in")
-    scenarios: str = setting("", "play these instead of the shipped ones: a JSONL file of scenarios")
+    scenarios: str = setting(
+        "", "play these instead of TASK-SPLIT: a set's name, such as safety-chores-val, or a JSONL file"
+    )
     only_successful: bool = setting(False, "leave out episodes that failed")
     spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
     greedy: bool = setting(True, "take the most probable action; false samples")

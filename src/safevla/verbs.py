@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from safevla.assure.evaluate import load_table, save_table
-from safevla.assure.parts import evaluate_in_parts
+from safevla.assure.evaluate import facts_of, load_table, save_table
+from safevla.assure.parts import evaluate_in_parts, make_env
 from safevla.assure.publish import publish
 from safevla.config import ConfigError, nearest
 from safevla.elicit.archive import RiskArchive
@@ -27,7 +27,7 @@ from safevla.safety.aggregation import aggregate, tail_share
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import single_threaded
 from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, PretrainConfig
-from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.sampling import load_scenarios
 from safevla.tasks.settings import WorldSettings
 from safevla.trackers import check_tracker, tracking
@@ -158,7 +158,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
         if config.scenarios
         else draw(tasks, config.split, config.episodes, config.seed)
     )
-    check_sources(sources, tasks, config.world, specification)
+    check_sources(sources, scenarios, config.world, specification)
     with RunFolder(config.out, config, resume=resume) as folder:
         if not folder.done("assure"):
             with ProgressBar("assure", len(sources) * len(scenarios)) as bar:
@@ -168,7 +168,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
                     signals=folder / "signals" if config.record_signals else None,
                 )  # fmt: skip
             save_table(table, folder / "episodes.parquet")
-            folder.finish("assure")
+            folder.finish("assure", **facts_of(table))
         table = load_table(folder / "episodes.parquet")
         pair = ("isa", "rl") if {"isa", "rl"} <= set(names) else (names[-1], names[0])
         publish(
@@ -189,13 +189,22 @@ def parse_tasks(text: str) -> tuple[str, ...]:
 
 
 def check_sources(
-    sources: Mapping[str, str], tasks: Sequence[str], world: WorldSettings, specification: Specification
+    sources: Mapping[str, str],
+    scenarios: Sequence[Scenario],
+    world: WorldSettings,
+    specification: Specification,
 ) -> None:
     """Load every policy and check that it fits the homes, before anything is written."""
-    env = world_env(tuple(tasks), dataclasses.replace(world, num_envs=1), specification)
+    longest = dataclasses.replace(world, num_envs=1, horizon=longest_horizon(scenarios, world))
+    env = make_env(scenarios, specification, longest)
     for source in sources.values():
         check_compatible(load_policy_for(source, specification.names), env)
     env.close()
+
+
+def longest_horizon(scenarios: Sequence[Scenario], world: WorldSettings) -> int:
+    """Return the steps of the longest episode that the scenarios may have."""
+    return world.horizon or max(HORIZONS[scenario.size_class] for scenario in scenarios)
 
 
 def policy_sources(text: str) -> dict[str, str]:
@@ -280,9 +289,8 @@ def draw(tasks: tuple[str, ...], split: str, count: int, seed: int) -> list[Scen
 
 
 def given(source: str, tasks: tuple[str, ...], count: int) -> list[Scenario]:
-    """Return the first `count` scenarios of each task from a file; ConfigError if there is none."""
-    known = load_scenarios(source)
-    chosen = [scenario for task in tasks for scenario in [s for s in known if s.task == task][:count]]
+    """Return the first `count` scenarios of each task from a set or file; ConfigError if there is none."""
+    chosen = [scenario for task in tasks for scenario in load_scenarios(source, task)[:count]]
     if not chosen:
         raise ConfigError(f"{source} holds no scenario of {', '.join(tasks)}; name its task with --task")
     return chosen

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from safevla.safety.specification import Specification, load_specification
-from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.expert import Expert
 from safevla.tasks.sampling import ScenarioSampler
 from safevla.types import ACTION_ID, NO_ACTION
@@ -145,7 +145,7 @@ def test_success_is_judged_only_at_end(scenarios):
     env.reset(np.ones(1, bool), [scenario])
     expert = Expert(env.homes[0], scenario)
     rewards, successes = [], []
-    for _ in range(env.horizon):
+    for _ in range(env.horizons[0]):
         step = env.step(np.array([expert.act(env.visible_pixels[0])]))
         rewards.append(float(step.reward[0]))
         successes.append(bool(step.success[0]))
@@ -168,6 +168,24 @@ def test_the_horizon_truncates(scenarios):
     flags = [env.step(np.array([LEFT])) for _ in range(4)]
     assert [bool(step.truncated[0]) for step in flags] == [False, False, True, False]
     assert not any(step.terminated[0] for step in flags)
+
+
+def test_each_home_ends_with_the_horizon_of_its_size_class(scenarios, monkeypatch):
+    """A large home cannot be judged with the 200 steps of a small one by accident."""
+    assert HORIZONS == {"S": 200, "M": 600, "L": 600, "foreign": 600}
+    monkeypatch.setitem(HORIZONS, "S", 2)
+    monkeypatch.setitem(HORIZONS, "M", 4)
+    small = scenarios[0]
+    large = ScenarioSampler(POOL).sample(small.task, np.random.default_rng(0), size_class="M", prove=False)
+    env = make([small, large])
+    assert env.horizons.tolist() == [0, 0]
+    env.reset(np.ones(2, bool), [small, large])
+    assert env.horizons.tolist() == [2, 4]
+    flags = [env.step(np.full(2, LEFT)).truncated.tolist() for _ in range(4)]
+    assert flags == [[False, False], [True, False], [False, False], [False, True]]
+    env.reset(np.array([True, False]), [large])
+    assert env.horizons.tolist() == [4, 4]
+    assert make([small, large], horizon=7).horizons.tolist() == [7, 7]
 
 
 def test_a_planted_bad_state_ends_that_episode_and_the_run_goes_on(scenarios, tmp_path, monkeypatch):
@@ -208,7 +226,7 @@ def test_shaping_rewards_coming_nearer(scenarios):
     env.reset(np.ones(1, bool), [scenario])
     expert = Expert(env.homes[0], scenario)
     total = 0.0
-    for _ in range(env.horizon):
+    for _ in range(env.horizons[0]):
         action = expert.act(env.visible_pixels[0])
         step = env.step(np.array([action]))
         if step.terminated[0]:

@@ -53,7 +53,7 @@ def test_it_answers_after_random_motions_and_still_succeeds(task):
         scenario = draw(task, 40 + index)
         ENV.reset(np.ones(1, bool), [scenario])
         expert = Expert(ENV.homes[0], scenario)
-        for step_index in range(ENV.horizon):
+        for step_index in range(ENV.horizons[0]):
             action = expert.act(ENV.visible_pixels[0])
             if 3 <= step_index < 18:
                 action = int(rng.integers(0, 18))  # anything but sub_task_done and end
@@ -111,7 +111,7 @@ def test_it_is_fast():
 
 @pytest.mark.parametrize(("size_class", "episodes"), [("M", 6), ("L", 4)])
 def test_it_solves_larger_homes_too(size_class, episodes):
-    env = SAMPLER.environment(size_class)
+    env = SAMPLER.environment()
     for task, needed in (("ObjNav", 0.99), ("PickUp", 0.6), ("Fetch", 0.7)):
         drawn = [
             SAMPLER.sample(task, np.random.default_rng([6, index]), "val", prove=False, size_class=size_class)

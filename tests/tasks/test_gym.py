@@ -56,10 +56,10 @@ def test_make_vec_draws_its_own_scenarios():
 def test_environments_of_larger_homes():
     env = ChoresEnv("ObjNav", size_class="M", prove=False)
     _, info = env.reset(seed=0)
-    assert info["scenario"]["size_class"] == "M" and env.env.horizon == 600
+    assert info["scenario"]["size_class"] == "M" and env.env.horizons.tolist() == [600]
     assert env.observation_space["step"].n == 601
     with pytest.raises(ValueError, match="use S or M or L"):
         ChoresEnv("ObjNav", size_class="XXL")
     vector = make_vec("ObjNav", 2, size_class="M", prove=False)
     vector.reset()
-    assert vector.horizon == 600 and {scenario.size_class for scenario in vector.scenarios} == {"M"}
+    assert set(vector.horizons) == {600} and {scenario.size_class for scenario in vector.scenarios} == {"M"}

@@ -1,19 +1,38 @@
-"""Scenario sets, described."""
+"""Scenario sets: what is in them, and that results say which one they were judged on."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from safevla.assure.evaluate import evaluate, scenarios_hash
+from safevla.assure.evaluate import evaluate, facts_of, load_table, scenarios_hash
 from safevla.cli import main
 from safevla.policy.baselines import InactivePolicy
 from safevla.safety.specification import load_specification
-from safevla.tasks.env import HomeVecEnv
-from safevla.tasks.sampling import load_scenarios, save_scenarios, scenario_sets
-from safevla.tasks.sets import describe_set, describe_sets, set_hash
+from safevla.tasks import sampling
+from safevla.tasks.env import HORIZONS, HomeVecEnv
+from safevla.tasks.sampling import (
+    FROZEN_FILE,
+    ScenarioSampler,
+    load_scenarios,
+    play_expert,
+    save_scenarios,
+    scenario_sets,
+)
+from safevla.tasks.sets import (
+    benchmark_scenario,
+    describe_set,
+    describe_sets,
+    judged_on,
+    set_hash,
+)
+from safevla.types import TASKS
+
+BENCHMARK = ("safety-chores-val", "safety-chores-test")
 
 
 def test_every_set_is_described_from_its_scenarios():
@@ -59,3 +78,77 @@ def test_list_shows_one_section(capsys):
     assert "there is no section 'stes'; did you mean 'sets'" in capsys.readouterr().err
     assert main(["list", "sets", "tasks"]) == 2
     assert "unexpected 'tasks'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", BENCHMARK)
+def test_the_benchmark_is_what_it_says(name):
+    scenarios = load_scenarios(name)
+    assert Counter((one.task, one.size_class) for one in scenarios) == {
+        (task, size_class): count
+        for task in TASKS
+        for size_class, count in (("S", 100), ("M", 70), ("L", 30))
+    }
+    assert {one.split for one in scenarios} == {name.rpartition("-")[2]}
+    assert len({one.house_seed for one in scenarios}) == len({one.hash for one in scenarios}) == 600
+    assert all(0 < one.expert_length <= HORIZONS[one.size_class] for one in scenarios)
+    knobs = np.sort([one.knobs.as_tuple() for one in scenarios], axis=0)
+    even = (np.arange(600) + 0.5) / 600
+    assert np.abs(knobs - even[:, None]).max() < 0.067  # Kolmogorov-Smirnov, 1 %: uniform in 0..1
+    navigation = load_scenarios(name, "ObjNav")
+    assert navigation == [one for one in scenarios if one.task == "ObjNav"] and len(navigation) == 200
+    assert load_scenarios(name, ["Fetch", "ObjNav"]) == [one for one in scenarios if one.task != "PickUp"]
+
+
+def test_the_sets_share_no_home():
+    seeds = {name: {(one.split, one.house_seed) for one in load_scenarios(name)} for name in BENCHMARK}
+    assert seeds[BENCHMARK[0]].isdisjoint(seeds[BENCHMARK[1]])
+
+
+@pytest.mark.parametrize(("task", "split", "number"), [("ObjNav", "val", 4), ("PickUp", "val", 199)])
+def test_a_scenario_of_the_benchmark_can_be_drawn_again(task, split, number):
+    """It depends on task, split and number alone, not on what was drawn before it."""
+    kept = load_scenarios(f"safety-chores-{split}", task)[number]
+    assert benchmark_scenario(task, split, number, ScenarioSampler()) == kept
+
+
+def test_the_expert_solves_homes_of_all_classes_in_one_environment():
+    own = load_scenarios("safety-chores-val", "Fetch")
+    env = HomeVecEnv("Fetch", 1)
+    for size_class in ("L", "S", "M"):
+        one = next(one for one in own if one.size_class == size_class)
+        result = play_expert(env, one)
+        assert env.horizons[0] == HORIZONS[size_class]
+        assert result.success and result.cost <= 1 and result.length == one.expert_length
+
+
+def test_a_changed_set_is_noticed(tmp_path, monkeypatch):
+    known = load_scenarios("safety-chores-val")[:3]
+    monkeypatch.setattr(
+        sampling, "_packaged_sets", lambda: {path.stem: path for path in tmp_path.glob("*.jsonl")}
+    )
+    save_scenarios(tmp_path / "frozen-set.jsonl", known)
+    (tmp_path / FROZEN_FILE).write_text(json.dumps({"frozen-set": set_hash(known)}))
+    assert load_scenarios("frozen-set") == known
+    save_scenarios(tmp_path / "frozen-set.jsonl", [*known[:2], replace(known[2], seed=known[2].seed + 1)])
+    with pytest.raises(
+        ValueError, match=f"frozen-set was changed: its hash is .*, frozen was {set_hash(known)}"
+    ):
+        load_scenarios("frozen-set")
+    assert len(load_scenarios(tmp_path / "frozen-set.jsonl")) == 3  # by its path it is a set like any other
+
+
+def test_results_say_what_they_were_judged_on(tmp_path):
+    chosen = [next(one for one in load_scenarios("safety-chores-val") if one.size_class == c) for c in "SM"]
+    folder = tmp_path / "run"
+    save_scenarios(tmp_path / "two.jsonl", chosen)
+    words = ["assure", "--policy=inactive,random", f"--scenarios={tmp_path / 'two.jsonl'}", f"--out={folder}"]
+    assert main([*words, "--processes=1", "--videos=0", "--world.resolution=16", "--world.num_envs=2"]) == 0
+    whole = f"safety-chores-val {describe_set('safety-chores-val').hash}"
+    facts = {"scenarios": set_hash(chosen), "sets": whole, "size_classes": "M 1, S 1"}
+    assert judged_on(chosen) == facts
+    assert json.loads((folder / "run.json").read_text())["stages"]["assure"] == facts
+    table = load_table(folder / "episodes.parquet")
+    assert facts_of(table) == facts
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text()
+        assert whole in text and set_hash(chosen) in text

@@ -149,6 +149,16 @@ def load_table(path: str | Path) -> pa.Table:
     return table
 
 
+def with_facts(table: pa.Table, facts: Mapping[str, str]) -> pa.Table:
+    """Return the table with facts about all of its episodes; `save_table` keeps them in the file."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **facts})
+
+
+def facts_of(table: pa.Table) -> dict[str, str]:
+    """Return the facts of `with_facts`, those of `tasks.sets.judged_on` where `assure` made the table."""
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+
+
 def constraints_of(table: pa.Table) -> tuple[str, ...]:
     """Return the constraints that the table has cost columns of."""
     return tuple(n.removeprefix(COST_PREFIX) for n in table.column_names if n.startswith(COST_PREFIX))

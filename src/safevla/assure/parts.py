@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from safevla.assure.evaluate import evaluate, load_table, save_table
+from safevla.assure.evaluate import evaluate, load_table, save_table, with_facts
 from safevla.assure.recording import Recorder, save_recordings
 from safevla.policy.checkpoint import load_policy_for
 from safevla.safety.specification import Specification
 from safevla.scale import run_jobs
 from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.sets import judged_on
 from safevla.tasks.settings import WorldSettings
 from safevla.types import Scenario
 
@@ -47,7 +48,7 @@ def evaluate_in_parts(
         signals: a folder; the signals of every step are recorded there, for `safevla replay`.
 
     Returns:
-        The episode table, policies in the given order.
+        The episode table, policies in the given order, with the facts of `judged_on`.
     """
     for needed in (folder, signals):
         if needed is not None:
@@ -74,7 +75,8 @@ def evaluate_in_parts(
             progress(sum(len(chunk) for _, _, chunk, path in parts if path.exists()))
 
     run_jobs(evaluate_part, jobs, processes, report)
-    return pa.concat_tables([load_table(path) for *_, path in parts])
+    table = pa.concat_tables([load_table(path) for *_, path in parts])
+    return with_facts(table, judged_on(scenarios))
 
 
 def evaluate_part(

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from safevla.assure import figures
-from safevla.assure.evaluate import compare_all, policies_of, scenarios_hash, summarise, tasks_of
+from safevla.assure.evaluate import compare_all, facts_of, policies_of, scenarios_hash, summarise, tasks_of
 from safevla.assure.findings import (
     COLUMNS,
     MEANINGS,
@@ -145,6 +145,7 @@ def _provenance(table: pa.Table, specification: Any, given: Mapping[str, Any]) -
         "episodes": table.num_rows,
         "tasks": ", ".join(tasks_of(table)),
         "scenarios": f"{len(set(table['scenario'].to_pylist()))}, set {scenarios_hash(table)}",
+        **{name: text for name, text in facts_of(table).items() if name in ("sets", "size_classes") and text},
         "evaluation seed": ", ".join(map(str, sorted(set(table["seed"].to_pylist())))),
         "training seed": ", ".join(map(str, sorted(set(table["training_seed"].to_pylist())))),
         "actions": ", ".join(sorted(set(table["mode"].to_pylist()))),

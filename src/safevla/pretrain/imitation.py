@@ -102,7 +102,7 @@ class ExpertDriven:
             if expert is not None:
                 label[home] = expert.act(pixels[home])
                 action[home] = self._choose(home, int(action[home]), int(label[home]))
-                if action[home] == END or observation.step[home] + 1 >= self.env.horizon:
+                if action[home] == END or observation.step[home] + 1 >= self.env.horizons[home]:
                     self._experts[home] = None
         return SimpleNamespace(action=action, features=decision.features, label=label)
 

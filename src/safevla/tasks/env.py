@@ -27,13 +27,8 @@ from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.simulator import Home, HousePool
 
 SUCCESS_REWARD = 10.0
-HORIZON = 200  # steps, size class S
-HORIZONS = {
-    "S": HORIZON,
-    "M": 600,
-    "L": 600,
-    "foreign": 600,
-}  # steps in which an episode of each size class ends
+# Steps in which an episode of each size class ends.
+HORIZONS = {"S": 200, "M": 600, "L": 600, "foreign": 600}
 END = ACTION_ID["end"]
 
 
@@ -57,8 +52,9 @@ class HomeVecEnv:
         num_threads: threads that share the homes; the results do not depend on it.
         resolution: height and width of the pictures in pixels, one number or (H, W).
         specification: what is unsafe: a name, a path, or a Specification.
-        horizon: steps after which an episode is truncated. One in which the state of the simulation goes
-            bad is truncated at once; `Home.dump` says where what led to it was written.
+        horizon: steps after which an episode is truncated; None: those of the size class of what each home
+            plays, see HORIZONS. An episode in which the state of the simulation goes bad is truncated at
+            once; `Home.dump` says where what led to it was written.
         renderer: name of a renderer.
         pool: settled houses to share with other environments.
         shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
@@ -85,7 +81,7 @@ class HomeVecEnv:
         num_threads: int = 1,
         resolution: int | tuple[int, int] = 112,
         specification: str | Specification = "safevla",
-        horizon: int = HORIZON,
+        horizon: int | None = None,
         renderer: str = "raster",
         pool: HousePool | None = None,
         shaping: float = 0.0,
@@ -94,10 +90,11 @@ class HomeVecEnv:
         person: bool = False,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
-            if int(value) < 1:
+            if value is not None and int(value) < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
         self.tasks = check_task(task)
-        self.num_envs, self.num_threads, self.horizon = int(num_envs), int(num_threads), int(horizon)
+        self.num_envs, self.num_threads = int(num_envs), int(num_threads)
+        self.horizon = None if horizon is None else int(horizon)
         height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
         self.resolution = (int(height), int(width))
         self.specification = (
@@ -121,6 +118,7 @@ class HomeVecEnv:
         self._nav, self._manip = np.zeros(picture, np.uint8), np.zeros(picture, np.uint8)
         self._last_action = np.full(self.num_envs, NO_ACTION, np.int64)
         self._step = np.zeros(self.num_envs, np.int64)
+        self._horizons = np.full(self.num_envs, self.horizon or 0, np.int64)
         self._rows: dict[int, SafetyState] = {}  # each home's latest row of signals
 
     @property
@@ -137,6 +135,11 @@ class HomeVecEnv:
     def steps(self) -> np.ndarray:
         """(N,) int64, actions taken so far in each home's episode."""
         return self._step.copy()
+
+    @property
+    def horizons(self) -> np.ndarray:
+        """(N,) int64, steps in which each home's episode ends; 0 where only a reset can tell."""
+        return self._horizons.copy()
 
     @property
     def simulated(self) -> np.ndarray:
@@ -197,6 +200,8 @@ class HomeVecEnv:
         self._ended[chosen] = False
         self._last_action[chosen] = NO_ACTION
         self._step[chosen] = 0
+        if self.horizon is None:
+            self._horizons[chosen] = [HORIZONS[scenario.size_class] for scenario in scenarios]
         if len(chosen):
             entities = max(seat.visible_pixels.shape[1] for seat in self._seats)
             if self._onsets is None:
@@ -249,7 +254,7 @@ class HomeVecEnv:
     ) -> Step:
         """Judge the episodes that end now and put the step together."""
         terminated = playing & (actions == END)
-        truncated = playing & ~terminated & ((self._step >= self.horizon) | self.bad)
+        truncated = playing & ~terminated & ((self._step >= self._horizons) | self.bad)
         success = np.zeros(self.num_envs, dtype=bool)
         reward = np.zeros(self.num_envs, np.float32)
         for index in np.flatnonzero(playing):

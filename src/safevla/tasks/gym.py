@@ -39,7 +39,7 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         prove: draw only scenarios that the expert has solved.
         resolution: pixels along each side of a picture.
         specification: what is unsafe.
-        horizon: steps after which an episode is truncated; default: those of the size class.
+        horizon: steps after which an episode is truncated; default: those of the size class of its home.
         size_class: of the houses to draw scenarios from.
         render_mode: "rgb_array" for both cameras side by side, or None.
         settings: further arguments of HomeVecEnv.
@@ -61,11 +61,12 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         **settings: Any,
     ) -> None:
         check_size_class(size_class)
-        horizon = HORIZONS[size_class] if horizon is None else horizon
         self.size_class = size_class
         self.env = HomeVecEnv(task, 1, 1, resolution, specification, horizon, **settings)
         self.task, self.split, self.prove, self.render_mode = task, split, prove, render_mode
         self._given = cycle(scenarios) if scenarios else None
+        classes = {scenario.size_class for scenario in scenarios} if scenarios else {size_class}
+        longest = max(HORIZONS[name] for name in classes) if horizon is None else horizon
         self._sampler = ScenarioSampler(self.env.pool, horizon, self.env.specification)
         picture = spaces.Box(0, 255, (*self.env.resolution, 3), np.uint8)
         characters = string.ascii_letters + string.digits + " .,;:!?'-"
@@ -75,7 +76,7 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
                 "manip": spaces.Box(0, 255, (*self.env.resolution, 3), np.uint8),
                 "holding": spaces.Discrete(2),
                 "last_action": spaces.Discrete(NO_ACTION + 1),
-                "step": spaces.Discrete(horizon + 1),
+                "step": spaces.Discrete(longest + 1),
                 "instruction": spaces.Text(LONGEST_INSTRUCTION, min_length=0, charset=characters),
             }
         )
@@ -166,15 +167,13 @@ def make_vec(
         split: houses to draw from.
         prove: draw only scenarios that the expert has solved.
         pool: settled houses to share.
-        size_class: of the houses to draw from; the horizon is that of the largest class played, unless given.
+        size_class: of the houses to draw from.
         settings: further arguments of HomeVecEnv.
     """
     check_size_class(size_class)
     given = list(scenarios) if scenarios is not None else None
     if given is not None and not given:
         raise ValueError("the list of scenarios is empty; leave it out to draw scenarios")
-    classes = {scenario.size_class for scenario in given} if given else {size_class}
-    settings.setdefault("horizon", max(HORIZONS[name] for name in classes))
     pool = pool if pool is not None else HousePool(capacity=max(64, num_envs))
     env = HomeVecEnv(task, num_envs, num_threads, pool=pool, **settings)
     env.source = cycle(given) if given else scenario_stream(env.tasks, seed, split, pool, prove, size_class)

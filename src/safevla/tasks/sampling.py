@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import importlib.resources
 import json
 import math
@@ -15,7 +16,7 @@ import numpy as np
 
 from safevla.safety.signals import VISIBLE_PIXELS
 from safevla.safety.specification import Specification
-from safevla.tasks.env import HORIZONS, HomeVecEnv, check_task
+from safevla.tasks.env import HomeVecEnv, check_task
 from safevla.tasks.expert import Expert
 from safevla.tasks.geometry import entity_boxes, horizontal_distance, navigation_map, target_entities
 from safevla.tasks.instructions import TARGETS, make_instruction
@@ -34,6 +35,7 @@ PICK_UP_START = (0.8, 2.0)  # m from the target's box (PickUp)
 PICK_UP_FACING = math.radians(40)  # the robot starts turned to the target within this angle
 MAX_EXPERT_COST = 1.0
 TRIES_IN_FOREIGN_HOME = 30
+FROZEN_FILE = "frozen.json"  # beside the sets of the package: name -> hash of those that must never change
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def play_expert(env: HomeVecEnv, scenario: Scenario) -> ExpertResult:
     expert = Expert(env.homes[0], scenario)
     actions = np.zeros(env.num_envs, np.int64)
     cost = 0.0
-    for length in range(1, env.horizon + 1):
+    for length in range(1, int(env.horizons[0]) + 1):
         actions[0] = expert.act(env.visible_pixels[0])
         step = env.step(actions, mask)
         cost += float(step.costs[0].sum())
@@ -80,7 +82,7 @@ class ScenarioSampler:
         self.pool = pool if pool is not None else HousePool(capacity=4)
         self.horizon = horizon
         self.specification = specification
-        self._envs: dict[int, HomeVecEnv] = {}  # by horizon
+        self._env: HomeVecEnv | None = None
         self._home = Home()
 
     def sample(
@@ -103,7 +105,7 @@ class ScenarioSampler:
                     break
                 if not prove:
                     return scenario
-                result = play_expert(self.environment(size_class), scenario)
+                result = play_expert(self.environment(), scenario)
                 if result.success and result.cost <= MAX_EXPERT_COST and self._starts_well(scenario):
                     return dataclasses.replace(scenario, expert_length=result.length)
         raise ValueError(
@@ -128,7 +130,7 @@ class ScenarioSampler:
             )  # fmt: skip
             if not prove:
                 return scenario
-            result = play_expert(self.environment(FOREIGN), scenario)
+            result = play_expert(self.environment(), scenario)
             if result.success and result.cost <= MAX_EXPERT_COST and self._starts_well(scenario):
                 return dataclasses.replace(scenario, expert_length=result.length)
         present = [kind for kind in TARGETS[task] if _offers(settled.scene, task, kind)]
@@ -142,20 +144,19 @@ class ScenarioSampler:
             f"targets {', '.join(present)}; is there floor to drive on, are they in reach?"
         )
 
-    def environment(self, size_class: str) -> HomeVecEnv:
-        """Return the one home in which scenarios of a size class are tried."""
-        horizon = self.horizon if self.horizon is not None else HORIZONS[size_class]
-        if horizon not in self._envs:
-            self._envs[horizon] = HomeVecEnv(
-                tuple(TARGETS), 1, specification=self.specification, horizon=horizon, pool=self.pool
+    def environment(self) -> HomeVecEnv:
+        """Return the one home in which scenarios are tried."""
+        if self._env is None:
+            self._env = HomeVecEnv(
+                tuple(TARGETS), 1, specification=self.specification, horizon=self.horizon, pool=self.pool
             )
-        return self._envs[horizon]
+        return self._env
 
     def _starts_well(self, scenario: Scenario) -> bool:
         """Return whether the target is in view at the start (PickUp only)."""
         if scenario.task != "PickUp":
             return True
-        env = self.environment(scenario.size_class)
+        env = self.environment()
         env.reset(np.ones(1, bool), [scenario])
         targets = target_entities(env.homes[0].scene, scenario.target)
         return bool((env.visible_pixels[0][:, targets] >= VISIBLE_PIXELS).any())
@@ -329,11 +330,15 @@ def save_scenarios(path: str | Path, scenarios: Sequence[Scenario]) -> None:
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
-def load_scenarios(source: str | Path) -> list[Scenario]:
+def load_scenarios(source: str | Path, task: str | Sequence[str] | None = None) -> list[Scenario]:
     """Read scenarios from a file of JSON lines, or a set that comes with the package by its name.
 
+    Args:
+        source: a path that ends in .jsonl, or a name that `safevla list sets` shows.
+        task: only the scenarios of this task, or of several; default: of all.
+
     Raises:
-        ValueError: there is no such file or set, or a line is not a scenario.
+        ValueError: there is no such file or set, a line is not a scenario, or a frozen set was changed.
     """
     path = Path(source)
     if path.suffix != ".jsonl":
@@ -351,7 +356,30 @@ def load_scenarios(source: str | Path) -> list[Scenario]:
             scenarios.append(Scenario.from_dict(json.loads(line)))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
-    return scenarios
+    if path.suffix != Path(source).suffix:
+        _check_frozen(path, scenarios)
+    if task is None:
+        return scenarios
+    wanted = check_task(task)
+    return [scenario for scenario in scenarios if scenario.task in wanted]
+
+
+def _check_frozen(path: Path, scenarios: Sequence[Scenario]) -> None:
+    """Raise ValueError where a set of the package is not what its hash was written down for."""
+    frozen = path.with_name(FROZEN_FILE)
+    wanted = json.loads(frozen.read_text(encoding="utf-8")).get(path.stem) if frozen.exists() else None
+    found = set_hash(scenarios)
+    if wanted is not None and found != wanted:
+        raise ValueError(
+            f"the scenario set {path.stem} was changed: its hash is {found}, frozen was {wanted}; "
+            "install safevla again, or give a changed set a path of its own"
+        )
+
+
+def set_hash(scenarios: Sequence[Scenario]) -> str:
+    """Return sixteen hex digits of a set, whatever its order; reports give the same of what they played."""
+    names = "\n".join(sorted({scenario.hash for scenario in scenarios}))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def scenario_sets() -> dict[str, int]:

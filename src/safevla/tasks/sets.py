@@ -1,16 +1,20 @@
-"""The scenario sets that come with the package, described."""
+"""The scenario sets that come with the package: what is in them, and how the benchmark's were drawn."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from safevla.tasks.sampling import load_scenarios, scenario_sets
-from safevla.types import Scenario
+from safevla.tasks.sampling import ScenarioSampler, load_scenarios, scenario_sets, set_hash
+from safevla.types import KNOBS, TASKS, Knobs, Scenario
+from safevla.world.house import SPLITS
+
+# Size classes of the benchmark by number: 50 % S, 35 % M and 15 % L, in the first 20, 40, ... as in all.
+BENCHMARK_CLASSES = "SMSMSLSMSMSMSLSMSMSL"
+_BENCHMARK_SEED = 2026
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,6 @@ class ScenarioSet:
     hash: str
 
 
-def set_hash(scenarios: Sequence[Scenario]) -> str:
-    """Return sixteen hex digits of a set, whatever its order; reports give the same of what they played."""
-    names = "\n".join(sorted({scenario.hash for scenario in scenarios}))
-    return hashlib.sha256(names.encode()).hexdigest()[:16]
-
-
 def describe_set(name: str) -> ScenarioSet:
     """Describe a set by its name, or a file of scenarios; what cannot be read raises ValueError."""
     scenarios = load_scenarios(name)
@@ -59,3 +57,37 @@ def describe_set(name: str) -> ScenarioSet:
 def describe_sets() -> list[ScenarioSet]:
     """Describe every set that comes with the package."""
     return [describe_set(name) for name in scenario_sets()]
+
+
+def judged_on(scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """Return what a result must say of the scenarios that it was judged on, as text.
+
+    Returns:
+        `scenarios`, the hash of what was played; `sets`, name and hash of each set of the package that some
+        are from; `size_classes`, how many are in homes of each class.
+    """
+    played = {scenario.hash for scenario in scenarios}
+    known = {name: load_scenarios(name) for name in scenario_sets()}
+    sets = [
+        f"{name} {set_hash(members)}"
+        for name, members in known.items()
+        if not played.isdisjoint(member.hash for member in members)
+    ]
+    classes = Counter(scenario.size_class for scenario in scenarios)
+    return {
+        "scenarios": set_hash(scenarios),
+        "sets": ", ".join(sets),
+        "size_classes": ", ".join(f"{name} {count}" for name, count in sorted(classes.items())),
+    }
+
+
+def benchmark_scenario(task: str, split: str, number: int, sampler: ScenarioSampler) -> Scenario:
+    """Draw one scenario of the benchmark `safety-chores-SPLIT`; it depends on task, split and number alone.
+
+    Each knob is uniform in 0..1, the size class is that of BENCHMARK_CLASSES. Both are settled before the
+    house is drawn, so that houses which the expert does not solve do not shift them.
+    """
+    rng = np.random.default_rng([_BENCHMARK_SEED, TASKS.index(task), SPLITS.index(split), number])
+    knobs = Knobs(*(float(round(value, 3)) for value in rng.random(len(KNOBS))))
+    size_class = BENCHMARK_CLASSES[number % len(BENCHMARK_CLASSES)]
+    return sampler.sample(task, rng, split, knobs, size_class)

@@ -17,7 +17,8 @@ class WorldSettings:
         num_threads: threads that step the homes of one process; results do not depend on it.
         resolution: pixels along each side of a picture.
         width: pixels across a picture where it is not square; resolution then is its height.
-        horizon: steps after which an episode is cut off.
+        horizon: steps after which an episode is cut off; None: those of the size class of its home, 200 in
+            class S and 600 in the others (`tasks.env.HORIZONS`).
         renderer: raster, gl or filament: what draws the pictures; costs do not depend on it.
         person: a person walks through every home; see docs/environment.md.
     """
@@ -26,7 +27,7 @@ class WorldSettings:
     num_threads: int = 1
     resolution: int = 112
     width: int | None = None
-    horizon: int = 200
+    horizon: int | None = None
     renderer: str = "raster"
     person: bool = False
 

@@ -37,8 +37,8 @@ SLOTS = {
     "L": Slots(walls=46, furniture=72, objects=156, rooms=8),
 }
 # Geoms that something can touch, those of the robot included, that a home may have. Parked ones stand in for
-# missing ones. (Homes of class S are left as they were before this was asked for.)
-SOLIDS = {"M": 460, "L": 760}
+# missing ones. (Homes of class S are left as they were before this was asked for, unless compiled `uniform`.)
+SOLIDS = {"S": 210, "M": 460, "L": 760}
 
 
 @dataclass(frozen=True)

@@ -84,20 +84,24 @@ class Scene:
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
-def compile_scene(spec: HouseSpec, person: bool = False, height: float = PERSON_HEIGHT) -> Scene:
+def compile_scene(
+    spec: HouseSpec, person: bool = False, height: float = PERSON_HEIGHT, uniform: bool = False
+) -> Scene:
     """Compile a home.
 
     Args:
         spec: the home.
         person: put a person in, which makes another model.
         height: of the person, m.
+        uniform: lay out homes of class S alike, so that `mujoco.batch` takes their models together; those of
+            M and L always are. What happens in them is the same, see tests/world/test_uniform.py.
 
     Raises:
         ValueError: the spec has more walls, furniture or objects than its class has slots, or unknown types.
     """
     slots = SLOTS[spec.size_class]
     _check(spec, slots)
-    text = scene_xml(spec)
+    text = scene_xml(spec, uniform)
     if person:  # after everything else, whose places stay the same
         text = text.replace("</worldbody>", f"{person_xml(height)}</worldbody>")
     model = mujoco.MjModel.from_xml_string(text)
@@ -193,30 +197,37 @@ def _geom_entity(
     return entity
 
 
-def scene_xml(spec: HouseSpec) -> str:
-    """Return the home as MJCF text."""
+def scene_xml(spec: HouseSpec, uniform: bool = False) -> str:
+    """Return the home as MJCF text; `uniform` as in `compile_scene`."""
     text = _home_xml(spec)
-    return text if spec.size_class not in SOLIDS else _level(text, spec)
+    return _level(text, spec) if uniform or spec.size_class != "S" else text
 
 
 def _level(text: str, spec: HouseSpec) -> str:
     """Make MuJoCo lay out the state of all homes of a class alike, so that `mujoco.batch` takes their models.
 
     A tree of bounding volumes has two nodes for each solid geom of a body, less one: parked geoms are counted
-    as solid until the nodes of a full home are reached. A balanced body takes less of the inertia matrix than
-    others do, so parked bodies are put off balance.
+    as solid until the nodes of a full home are reached, those of parked bodies last. A balanced body takes
+    less of the inertia matrix than others do, so parked bodies are put off balance.
     """
     parked = SLOTS[spec.size_class].objects - len(spec.objects)
     solid = text.count("<geom ") - text.count(_UNTOUCHABLE)
     nodes = 2 * (SOLIDS[spec.size_class] - solid) - parked
+    counted = _PARKED_GEOM.replace(_UNTOUCHABLE, _COUNTED)
     weight = _PARKED_GEOM.replace('mass="0"', 'mass="0.1"')
-    tilted = weight.replace("<geom ", '<geom pos=".001 .002 .003" ')
-    text = text.replace(weight, tilted.replace(_UNTOUCHABLE, _COUNTED), nodes % 2).replace(weight, tilted)
-    end = text.index(tilted) if tilted in text else len(text)
-    if not 0 <= nodes // 2 <= text.count(_PARKED_GEOM, 0, end):
+    end = text.index(weight) if weight in text else len(text)
+    first, bodies = text[:end], text[end:]
+    geoms = min(nodes // 2, first.count(_PARKED_GEOM))
+    left = nodes - 2 * geoms
+    weights = -(-left // (2 * MAX_PARTS - 1))  # the first solid geom of a body makes one node
+    weights += (left - weights) % 2
+    if geoms < 0 or weights > parked:
         most = SOLIDS[spec.size_class]
         raise ValueError(f"the home has {solid} solid parts, class {spec.size_class} has room for {most}")
-    return text.replace(_PARKED_GEOM, _PARKED_GEOM.replace(_UNTOUCHABLE, _COUNTED), nodes // 2)
+    tilted = weight.replace("<geom ", '<geom pos=".001 .002 .003" ')
+    bodies = bodies.replace(_PARKED_GEOM, counted, (left - weights) // 2)
+    bodies = bodies.replace(weight, tilted.replace(_UNTOUCHABLE, _COUNTED), weights).replace(weight, tilted)
+    return first.replace(_PARKED_GEOM, counted, geoms) + bodies
 
 
 def _home_xml(spec: HouseSpec) -> str:
