@@ -147,7 +147,7 @@ def test_config_is_accepted_back(whole, tmp_path):
     for key, value in SETTINGS.items():
         part = again
         for name in key.split("."):
-            part = getattr(part, name)
+            part = part[name] if isinstance(part, dict) else getattr(part, name)
         assert part == value
     kept = tomllib.loads((whole / "config.toml").read_text())
     assert kept["out"] == str(whole) and kept["train"]["total_steps"] == 100_000
