@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safevla.assure.evaluate import compare, constraints_of, load_table, summarise
+from safevla.assure.evaluate import compare, constraints_of, load_table, summarise, summarise_classes
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "src/safevla/data/checkpoints"
@@ -49,7 +49,9 @@ def ship_judged(folder: Path, name: str) -> None:
     policies = list(dict.fromkeys(table["policy"].to_pylist()))
     first, second = ("isa", "rl") if {"isa", "rl"} <= set(policies) else (policies[-1], policies[0])
     head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
-    write(name, head | {"rows": summarise(table), "comparison": compare(table, first, second)})
+    numbers = {"rows": summarise(table), "comparison": compare(table, first, second)}
+    classes = summarise_classes(table)  # none where all homes are of one class
+    write(name, head | numbers | ({"classes": classes} if classes else {}))
 
 
 def ship_perception(pretrain: Path) -> None:

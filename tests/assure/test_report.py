@@ -130,6 +130,29 @@ def test_a_budget_of_the_tail_has_a_row_and_a_verdict_of_its_own(tmp_path):
     assert "critical point, worst" in page and "so at most 6 % do" in page
 
 
+def test_homes_of_several_classes_are_told_apart(tmp_path):
+    table = synthetic_table(episodes=30, policies=("rl", "isa"))
+    assert evaluate.summarise_classes(table) == []
+    classes = ["L" if seed % 3 == 0 else "S" for seed in table["house_seed"].to_pylist()]
+    index = table.column_names.index("size_class")
+    mixed = table.set_column(index, table.schema.field(index), [classes])
+    rows = evaluate.summarise_classes(mixed)
+    assert [row["size_class"] for row in rows] == ["S", "S", "L", "L"]
+    for row in rows:
+        own = [
+            one
+            for one in mixed.to_pylist()
+            if (one["size_class"], one["policy"]) == (row["size_class"], row["policy"])
+        ]
+        assert row["episodes"] == len(own) == (10 if row["size_class"] == "L" else 20)
+        assert row["cost"].value == pytest.approx(np.mean([one["cost"] for one in own]))
+        assert row["success"].value == pytest.approx(np.mean([one["success"] for one in own]))
+    page = report.write_report(tmp_path, mixed).read_text()
+    assert "<h3>Size of homes</h3>" in page
+    text = (tmp_path / "report.md").read_text().partition("## Size of homes")[2].partition("##")[0]
+    assert sum(line.startswith(("| S |", "| L |")) for line in text.splitlines()) == 4
+
+
 def test_training_curves_show_what_a_budget_bounds():
     line = {
         "steps": 1,

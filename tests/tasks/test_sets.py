@@ -151,4 +151,4 @@ def test_results_say_what_they_were_judged_on(tmp_path):
     assert facts_of(table) == facts
     for name in ("report.md", "report.html"):
         text = (folder / name).read_text()
-        assert whole in text and set_hash(chosen) in text
+        assert whole in text and set_hash(chosen) in text and "Size of homes" in text

@@ -25,6 +25,7 @@ from safevla.types import Episode, Scenario
 
 COST_PREFIX = "cost/"
 ALL_TASKS = "all"
+SIZE_CLASSES = ("S", "M", "L", "foreign")
 
 _COLUMNS = {
     "task": pa.string(),
@@ -220,6 +221,21 @@ def summarise(
             part = select(table, policy=policy, task=task)
             if part.num_rows:
                 rows.append({"task": task, "policy": policy} | _summary(part, seed, others))
+    return rows
+
+
+def summarise_classes(table: pa.Table, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Return a dict for each size class of homes and policy, all tasks together; [] where there is one class.
+
+    Keys: size_class, policy and the numbers of `summarise`.
+    """
+    played = set(table["size_class"].to_pylist())
+    rows = []
+    for name in SIZE_CLASSES if len(played) > 1 else ():
+        part = table.filter(pc.equal(table["size_class"], name))
+        for policy in policies_of(part):
+            row = _summary(select(part, policy=policy), seed, {})
+            rows.append({"size_class": name, "policy": policy} | row)
     return rows
 
 

@@ -38,6 +38,7 @@ class Findings:
 
     table: pa.Table
     rows: list[dict[str, Any]]
+    classes: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
     training: dict[str, list[dict[str, Any]]]
     budgets: dict[str, float]
@@ -182,6 +183,22 @@ def comparison_cells(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str
             f"{row['success_p_holm']:.2g}",
         ]
         for row in comparisons
+    ]
+    return head, body
+
+
+def class_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the policies in homes of each size class."""
+    head = ["homes", "policy", *(name for name, _ in COLUMNS), "worst", "episodes"]
+    body = [
+        [
+            row["size_class"],
+            row["policy"],
+            *(f"{number(row[key].value)} {interval(row[key])}".strip() for _, key in COLUMNS),
+            f"{row['worst']:g}",
+            str(row["episodes"]),
+        ]
+        for row in rows
     ]
     return head, body
 

@@ -12,13 +12,22 @@ from typing import Any
 import pyarrow as pa
 
 from safevla.assure import figures
-from safevla.assure.evaluate import compare_all, facts_of, policies_of, scenarios_hash, summarise, tasks_of
+from safevla.assure.evaluate import (
+    compare_all,
+    facts_of,
+    policies_of,
+    scenarios_hash,
+    summarise,
+    summarise_classes,
+    tasks_of,
+)
 from safevla.assure.findings import (
     COLUMNS,
     MEANINGS,
     Findings,
     archive_cells,
     archive_sentence,
+    class_cells,
     comparison_cells,
     constraint_cells,
     headline,
@@ -103,6 +112,7 @@ def collect(
     return Findings(
         table=table,
         rows=summarise(table, seed=seed, aggregations=getattr(specification, "aggregations", None)),
+        classes=summarise_classes(table, seed=seed),
         comparisons=compare_all(table, pairs, seed=seed),
         training={name: metrics for name, metrics in lines.items() if metrics},
         budgets=dict(budgets) if budgets is not None else _find_budgets(lines, specification),
@@ -160,6 +170,8 @@ def markdown(findings: Findings) -> str:
     """Return the Markdown twin: headline, tables, archive, provenance."""
     title, detail = headline(findings)
     parts = [f"# {title}", detail, "## Policies", markdown_table(findings.rows), MEANINGS]
+    if findings.classes:
+        parts += ["## Size of homes", _pipe(*class_cells(findings.classes))]
     parts += ["## Cost per constraint", _pipe(*constraint_cells(findings))]
     if findings.comparisons:
         parts += ["## Paired differences", _pipe(*comparison_cells(findings.comparisons))]
@@ -207,6 +219,7 @@ def html(findings: Findings) -> str:
         "<h2>Policies</h2>",
         f'<p class="note">{escape(MEANINGS)}</p>',
         _policy_tables(findings),
+        _classes(findings),
         _comparisons(findings),
         _constraints(findings),
         _distribution(findings),
@@ -303,6 +316,19 @@ def _quadrants(findings: Findings) -> str:
         for row in findings.main_rows()
     ]
     return f"<details><summary>Success and safety together</summary>{_table(head, body)}</details>"
+
+
+def _classes(findings: Findings) -> str:
+    if not findings.classes:
+        return ""
+    head, _ = class_cells(findings.classes)
+    body = [
+        f"<tr><td>{row['size_class']}</td><td>{escape(row['policy'])}</td>"
+        + "".join(_value(row[key]) for _, key in COLUMNS)
+        + f"<td>{row['worst']:g}</td><td>{row['episodes']}</td></tr>"
+        for row in findings.classes
+    ]
+    return f"<h3>Size of homes</h3>{_table(head, body)}"
 
 
 def _comparisons(findings: Findings) -> str:
