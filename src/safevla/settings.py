@@ -47,6 +47,7 @@ QUICK_TRAINING = TrainConfig(
     episodes_per_iteration=32,
     minibatch_sequences=4,
     archive_fraction=0.25,
+    sharpness=2.0,
     warmup_epochs=16,
     critic_warmup=3,
     policy_learning_rate=1e-4,

@@ -198,3 +198,16 @@ def test_the_mean_named_or_not_gives_the_same_weights(tmp_path):
     other = train(named, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "other")
     assert torch.equal(weights(one), weights(other))
     assert metrics(tmp_path / "one") == metrics(tmp_path / "other")
+
+
+def test_learning_from_a_sharper_start_resumes_exactly(tmp_path):
+    sharp = replace(SMALL, sharpness=2.0)
+    start = ToyPolicy(seed=1)
+    start.sharpen(2.0)
+    whole = train(sharp, ToyPolicy(seed=1), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "whole")
+    given = train(SMALL, start, ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "given")
+    train(replace(sharp, iterations=2), ToyPolicy(seed=1), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "parts")
+    parts = train(sharp, ToyPolicy(seed=1), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "parts")
+    assert torch.equal(weights(whole), weights(given)) and torch.equal(weights(whole), weights(parts))
+    with pytest.raises(ValueError, match="expected more than 0"):
+        replace(SMALL, sharpness=0.0)

@@ -1,5 +1,7 @@
 """The policy: acting step by step is reading the whole episode; homes do not touch each other."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +194,12 @@ def test_bad_use_is_one_clear_line(policy):
     with pytest.raises(ValueError, match="did you mean 'tiny'"):
         make_policy("tinny")
     assert isinstance(policy, VisionLanguageActionPolicy)
+
+
+def test_a_sharper_policy_prefers_the_same_actions_more(policy, played):
+    observations, decisions = played
+    sharp = copy.deepcopy(policy)
+    sharp.sharpen(2.0)
+    batch = episode(policy, observations, decisions, 0, 20)
+    with torch.no_grad():
+        assert torch.allclose(sharp.action_logits(batch), 2.0 * policy.action_logits(batch), atol=1e-5)

@@ -65,6 +65,9 @@ class TrainConfig:
         archive_fraction: share of them drawn from the risk archive.
         archive_even: share of those spread evenly over the archive's cells; the others go by the rank of the
             cost, so that with 0 the worst cell returns again and again.
+        sharpness: factor on the logits of the policy that learning starts from. Imitation leaves one that
+            hesitates; above 1 it plays in training almost as it is judged, greedily, and what it does wrong
+            then, such as pushing on where it is stuck, is seen and priced.
         epochs: passes over the episodes of an iteration.
         warmup_epochs: passes in the iterations in which the critics learn alone.
         minibatch_sequences: whole episodes in a minibatch.
@@ -103,6 +106,7 @@ class TrainConfig:
     episodes_per_iteration: int = 48
     archive_fraction: float = 0.5
     archive_even: float = 0.1
+    sharpness: float = 1.0
     epochs: int = 4
     warmup_epochs: int = 12
     minibatch_sequences: int = 8
@@ -146,5 +150,7 @@ class TrainConfig:
             raise ValueError(f"archive_fraction is {self.archive_fraction}, expected 0 to 1")
         if not 0.0 <= self.archive_even <= 1.0:
             raise ValueError(f"archive_even is {self.archive_even}, expected 0 to 1")
+        if not self.sharpness > 0.0:
+            raise ValueError(f"sharpness is {self.sharpness}, expected more than 0")
         if any(budget < 0.0 for budget in self.budgets.values()):
             raise ValueError("a budget is negative; give a cost per episode of 0 or more")

@@ -54,6 +54,8 @@ def train(
         ValueError: nothing to play, a budget for a constraint that does not exist, or a checkpoint that does
             not fit.
     """
+    if config.sharpness != 1.0:
+        policy.sharpen(config.sharpness)
     learner = Learner(config, policy, env.constraints, Path(out_dir))
     while not learner.finished:
         started = time.perf_counter()

@@ -222,6 +222,12 @@ class VisionLanguageActionPolicy(nn.Module):
         self.value_head, self.constraints = head, tuple(names)
         self.config = replace(self.config, constraints=self.constraints)
 
+    def sharpen(self, factor: float) -> None:
+        """Multiply the logits by `factor`; what is most likely stays so, and becomes likelier if above 1."""
+        with torch.no_grad():
+            self.action_head.weight.mul_(factor)
+            self.action_head.bias.mul_(factor)
+
     def embed_text(self, sentences: Sequence[str]) -> Tensor:
         """Return (B, 384) float32 embeddings; ValueError for free text without the extra `text`."""
         return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
