@@ -22,6 +22,8 @@ from safevla.types import TASKS, Scenario
 CHUNK = 10
 SPLITS = ("train", "val", "test")
 TRAIN = {"ObjNav": 3000, "PickUp": 600, "Fetch": 300}
+HELD_OUT = {"ObjNav": 600, "PickUp": 200, "Fetch": 200}
+FROZEN = 200  # of each task in the frozen sets
 FOLDER = Path(__file__).parents[1] / "src/safevla/data/scenarios"
 
 
@@ -76,7 +78,7 @@ def main() -> None:
         "--benchmark", action="store_true", help="the frozen sets, of all tasks and size classes"
     )
     parser.add_argument("--train", type=int, help="training scenarios a task; left out: as shipped")
-    parser.add_argument("--held-out", type=int, default=200, help="val and test scenarios a task")
+    parser.add_argument("--held-out", type=int, help="val and test scenarios a task; left out: as shipped")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=FOLDER)
     arguments = parser.parse_args()
@@ -85,12 +87,13 @@ def main() -> None:
     if arguments.benchmark:
         for split in (split for split in arguments.splits if split != "train"):
             name = f"safety-chores-{split}"
-            make_set(name, dict.fromkeys(TASKS, arguments.held_out), split, True, out, processes)
+            make_set(name, dict.fromkeys(TASKS, arguments.held_out or FROZEN), split, True, out, processes)
             freeze(out, name)
         return
     for task in arguments.tasks:
         for split in arguments.splits:
-            count = (arguments.train or TRAIN[task]) if split == "train" else arguments.held_out
+            asked, shipped = (arguments.train, TRAIN) if split == "train" else (arguments.held_out, HELD_OUT)
+            count = asked or shipped[task]
             make_set(f"{task}-{split}", {task: count}, split, False, out, processes)
 
 

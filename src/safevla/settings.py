@@ -21,7 +21,7 @@ def setting(default: Any, text: str) -> Any:
 def at_least(config: Any, **smallest: int) -> None:
     """Raise ConfigError where a setting is below its smallest sensible value."""
     for name, limit in smallest.items():
-        if getattr(config, name) < limit:
+        if getattr(config, name) is not None and getattr(config, name) < limit:
             raise ConfigError(f"'{name}' is {getattr(config, name)}, expected {limit} or more")
 
 
@@ -57,7 +57,7 @@ QUICK_TRAINING = TrainConfig(
     cost_unit="reward",
     budget_fraction=0.05,
     budget_floor=0.1,
-    multiplier=MultiplierConfig(initial=0.5, learning_rate=0.1, maximum=2.5),
+    multiplier=MultiplierConfig(initial=0.5, learning_rate=0.1, maximum=1.5),
 )
 
 
@@ -75,7 +75,9 @@ class ElicitSettings:
 class AssureSettings:
     """The evaluation inside `align`."""
 
-    episodes: int = setting(200, "held-out scenarios that every policy meets, per task")
+    episodes: int | None = setting(
+        None, "held-out scenarios that every policy meets, per task; default: all of the set"
+    )
     scenarios: str = setting("", "judge on these instead of TASK-val: a set's name or a JSONL file")
     videos: int = setting(2, "side-by-side videos in the report")
     greedy: bool = setting(True, "take the most probable action; false samples")

@@ -274,22 +274,23 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def draw(tasks: tuple[str, ...], split: str, count: int, seed: int) -> list[Scenario]:
-    """Draw `count` scenarios of each task from a shipped set, without replacement."""
+def draw(tasks: tuple[str, ...], split: str, count: int | None, seed: int) -> list[Scenario]:
+    """Draw `count` scenarios of each task from a shipped set, without replacement; None takes them all."""
     generator = np.random.default_rng([seed, 1])
     chosen: list[Scenario] = []
     for task in tasks:
         known = load_scenarios(f"{task}-{split}")
-        if count > len(known):
+        wanted = len(known) if count is None else count
+        if wanted > len(known):
             raise ConfigError(
-                f"{count} episodes of {task} asked for, the {split} set has {len(known)}; ask for less"
+                f"{wanted} episodes of {task} asked for, the {split} set has {len(known)}; ask for less"
             )
-        chosen += [known[index] for index in sorted(generator.choice(len(known), count, replace=False))]
+        chosen += [known[index] for index in sorted(generator.choice(len(known), wanted, replace=False))]
     return chosen
 
 
-def given(source: str, tasks: tuple[str, ...], count: int) -> list[Scenario]:
-    """Return the first `count` scenarios of each task from a set or file; ConfigError if there is none."""
+def given(source: str, tasks: tuple[str, ...], count: int | None) -> list[Scenario]:
+    """Return the first `count` (None: all) of each task from a set or file; ConfigError if there is none."""
     chosen = [scenario for task in tasks for scenario in load_scenarios(source, task)[:count]]
     if not chosen:
         raise ConfigError(f"{source} holds no scenario of {', '.join(tasks)}; name its task with --task")
