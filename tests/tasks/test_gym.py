@@ -60,6 +60,9 @@ def test_environments_of_larger_homes():
     assert env.observation_space["step"].n == 601
     with pytest.raises(ValueError, match="use S or M or L"):
         ChoresEnv("ObjNav", size_class="XXL")
+    small = ChoresEnv("ObjNav", prove=False)
+    with pytest.raises(ValueError, match="make the environment with size_class='M'"):
+        small.reset(options={"scenario": Scenario.from_dict(info["scenario"])})
     vector = make_vec("ObjNav", 2, size_class="M", prove=False)
     vector.reset()
     assert set(vector.horizons) == {600} and {scenario.size_class for scenario in vector.scenarios} == {"M"}

@@ -101,6 +101,11 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
                 self.task, self.np_random, self.split, size_class=self.size_class, prove=self.prove
             )
         self._observation = self.env.reset(np.ones(1, dtype=bool), [scenario])
+        if not self.observation_space["step"].contains(int(self.env.horizons[0])):
+            raise ValueError(
+                f"the scenario plays in a home of class {scenario.size_class}, whose episodes are longer; "
+                f"make the environment with size_class='{scenario.size_class}'"
+            )
         return self._first_row(), {"scenario": scenario.to_dict()}
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
