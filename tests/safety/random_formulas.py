@@ -76,7 +76,8 @@ def random_formula(
         return Operation(kind, parts[:1])
     if kind in ("and", "or", "implies"):
         return Operation(kind, parts)
-    window = random_window(rng, endless or kind in PAST_KINDS)
+    # Without a window only what looks back at nothing that looks ahead, unless all may be endless.
+    window = random_window(rng, endless or (kind in PAST_KINDS and not options["future"]))
     return Operation(kind, parts if kind in ("since", "until") else parts[:1], window)
 
 

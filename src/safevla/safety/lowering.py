@@ -252,6 +252,9 @@ class _Lowering:
         return round(steps)
 
 
+TRUE = Node("truth", value=1.0)
+
+
 def negation(node: Node) -> Node:
     """Return "not node"; a double negation falls away."""
     return node.parts[0] if node.kind == "not" else _node("not", [node])
@@ -339,15 +342,26 @@ def depth(node: Node) -> int | None:
     return own + max((part for part in parts if part is not None), default=0)
 
 
+def from_start(kind: str, parts: Sequence[Node], begun: Node) -> tuple[Node, ...]:
+    """Return the parts of a past operator so that steps count only where `begun` is true.
+
+    Where the past operator stands around a future one, its parts are about steps before the last one, and
+    perhaps before the first.
+    """
+    *others, last = parts
+    joined = join("or", [negation(begun), last]) if kind == "historically" else join("and", [begun, last])
+    return (*others, joined)
+
+
 def delayed(node: Node, steps: int | None = None) -> Node:
     """Return a formula without future operators that is true now when `node` was true `steps` ago.
 
     Args:
-        node: a formula whose future operators have windows and stand in no past operator.
+        node: a formula whose future operators have windows.
         steps: at least its horizon, which is the default.
 
     Raises:
-        ValueError: a future operator has no end, or stands in a past operator.
+        ValueError: a future operator has no end.
     """
     needed = horizon(node)
     if needed is None:
@@ -358,9 +372,9 @@ def delayed(node: Node, steps: int | None = None) -> Node:
             node if steps == 0 else dataclasses.replace(_node("delay", [node], low=steps), truth=node.truth)
         )
     if node.kind in PAST:
-        raise ValueError(
-            f"'{node.kind}' stands around a future operator; only the other way round is supported"
-        )
+        parts = [delayed(part, steps) for part in node.parts]
+        begun = _node("delay", [TRUE], low=steps) if steps else TRUE
+        return _node(node.kind, from_start(node.kind, parts, begun), low=node.low, high=node.high)
     if node.kind in ("eventually", "always"):
         inner = horizon(node.parts[0]) or 0
         low, high = steps - (node.high or 0) - inner, steps - node.low - inner

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from safevla.safety.specification import OnsetTracker, Specification, severity_of
+from safevla.safety.specification import Specification, severity_of
+from safevla.safety.stream import BitVerdict, Stream, unpacked
 from safevla.safety.temporal import needed
-from safevla.safety.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,23 @@ class Monitor:
                 name for c in compiled for node in (c.violation, c.severity) for name in needed(node)
             )
         )
+        self._of_objects = {n for n in self.signals if specification.vocabulary[n].scope == "object"}
         self._read = {name: needed(item.violation) for name, item in self._compiled.items()}
-        shape = (1, len(self.objects))
-        self._watch = Watch([c.violation for c in compiled], [c.severity for c in compiled], *shape)
-        self._onsets = OnsetTracker(*shape)
+        self._stream = Stream(
+            [c.violation for c in compiled], [c.severity for c in compiled], len(self.objects)
+        )
+        self._charged = dict.fromkeys(self._compiled, 0)  # bits of what the charge remembers
+        # Most findings say that nothing is wrong: they are made once.
+        self._harmless = {
+            (name, waits): Finding(name, "open" if waits else "satisfied", False, 0.0, item.unit, (), "")
+            for name, item in self._compiled.items()
+            for waits in (False, True)
+        }
 
     def reset(self) -> None:
         """Begin anew, as at the start of an episode."""
-        self._watch.reset()
-        self._onsets.reset()
+        self._stream.reset()
+        self._charged = dict.fromkeys(self._compiled, 0)
 
     def update(self, signals: Mapping[str, Any], ages: Mapping[str, float] | None = None) -> list[Finding]:
         """Take in one step.
@@ -101,53 +109,85 @@ class Monitor:
         Returns:
             A finding for each constraint, in their order. Nothing that a sensor sends raises an error.
         """
-        values: dict[str, np.ndarray] = {}
+        values: dict[str, Any] = {}
         wrong: dict[str, str] = {}
         for name in self.signals:
-            values[name], problem = self._accept(name, signals, ages or {})
+            values[name], problem = self._accept(name, signals, ages)
             if problem:
                 wrong[name] = problem
         with np.errstate(all="ignore"):
-            verdicts, severities = self._watch.update(values.__getitem__)
-        findings = []
-        for (name, compiled), verdict, size in zip(self._compiled.items(), verdicts, severities, strict=True):
-            charge = self.specification.constraints[name].charge
-            charged = self._onsets.charge(name, charge, verdict.possible, np.ones(1, dtype=bool))
-            about = tuple(self.objects[index] for index in np.flatnonzero(verdict.possible[0])) if (
-                verdict.possible.ndim > 1
-            ) else ()  # fmt: skip
-            violated, certain = bool(verdict.possible.any()), bool(verdict.violated.any())
-            status = "violated" if violated else "open" if verdict.open[0] else "satisfied"
-            severity = float(severity_of(size, verdict.possible)[0]) * compiled.scale if violated else 0.0
-            reason = "" if certain or not violated else self._reason(name, wrong)
-            findings.append(
-                Finding(
-                    name, status, bool(charged.any()), math.inf if math.isnan(severity) else severity,
-                    compiled.unit, about, reason,
-                )
-            )  # fmt: skip
-        return findings
+            verdicts = self._stream.update(values)
+            return [
+                self._violated(index, name, verdict, wrong)
+                if verdict.possible
+                else self._unviolated(name, verdict.open)
+                for index, (name, verdict) in enumerate(zip(self._compiled, verdicts, strict=True))
+            ]
+
+    def _unviolated(self, name: str, waits: bool) -> Finding:
+        if self.specification.constraints[name].charge == "onset":
+            self._charged[name] = 0
+        return self._harmless[name, waits]
+
+    def _violated(self, index: int, name: str, verdict: BitVerdict, wrong: Mapping[str, str]) -> Finding:
+        compiled = self._compiled[name]
+        about_objects = compiled.violation.kind == "any"
+        now = unpacked(verdict.possible, len(self.objects) if about_objects else 1)
+        size = np.asarray(self._stream.term(index), dtype=np.float64)
+        per_object = compiled.severity.per_object
+        severity = severity_of(
+            size[None] if per_object else size.reshape(1), now[None] if about_objects else now
+        )
+        found = float(severity[0]) * compiled.scale
+        return Finding(
+            name,
+            "violated",
+            self._charge(name, verdict.possible),
+            math.inf if math.isnan(found) else found,
+            compiled.unit,
+            tuple(self.objects[index] for index in np.flatnonzero(now)) if about_objects else (),
+            "" if verdict.violated else self._reason(name, wrong),
+        )
+
+    def _charge(self, name: str, now: int) -> bool:
+        """Return whether a violation is charged, as `OnsetTracker.charge` does, and remember it."""
+        charge, before = self.specification.constraints[name].charge, self._charged[name]
+        if charge == "each step":
+            return True
+        charged = now & ~before
+        if charge == "onset":
+            self._charged[name] = now
+        elif charge == "once":
+            self._charged[name] = -1  # all bits
+        else:
+            self._charged[name] |= charged
+        return charged > 0
 
     def _reason(self, constraint: str, wrong: Mapping[str, str]) -> str:
         problems = [f"{name} {wrong[name]}" for name in self._read[constraint] if name in wrong]
         return "; ".join(problems) or "a signal was unknown within the window"
 
     def _accept(
-        self, name: str, signals: Mapping[str, Any], ages: Mapping[str, float]
-    ) -> tuple[np.ndarray, str]:
-        """Return a signal as (1,) or (1, E) float64, NaN where it is unknown, and what is wrong with it."""
-        per_object = self.specification.vocabulary[name].scope == "object"
-        shape = (1, len(self.objects)) if per_object else (1,)
-        unknown = np.full(shape, np.nan)
+        self, name: str, signals: Mapping[str, Any], ages: Mapping[str, float] | None
+    ) -> tuple[Any, str]:
+        """Return a signal as a number or (E,) float64, NaN where it is unknown, and what is wrong with it."""
+        per_object = name in self._of_objects
+        unknown = np.full(len(self.objects), np.nan) if per_object else math.nan
         if name not in signals:
             return unknown, "is missing"
-        if math.isfinite(self.max_age) and not ages.get(name, math.inf) <= self.max_age:
-            return unknown, f"is {ages[name]:g} s old" if name in ages else "came without its age"
+        if self.max_age < math.inf and not (ages or {}).get(name, math.inf) <= self.max_age:
+            return unknown, f"is {ages[name]:g} s old" if ages and name in ages else "came without its age"
+        given = signals[name]
+        if type(given) is float and not per_object:
+            return (given, "") if math.isfinite(given) else (unknown, "is not finite")
         try:
-            value = np.asarray(signals[name], dtype=np.float64)
-        except (TypeError, ValueError):
-            return unknown, f"is {signals[name]!r}, no number"
-        if value.shape != shape[1:]:
-            return unknown, f"has shape {value.shape}, expected {shape[1:]}"
-        value = np.where(np.isfinite(value), value, np.nan).reshape(shape)
-        return value, "is not finite" if np.isnan(value).any() else ""
+            value = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            return unknown, f"is {given!r}, no number"
+        expected = (len(self.objects),) if per_object else ()
+        if value.shape != expected:
+            return unknown, f"has shape {value.shape}, expected {expected}"
+        finite = np.isfinite(value)
+        if finite.all():
+            return (value if per_object else float(value)), ""
+        return (np.where(finite, value, np.nan) if per_object else unknown), "is not finite"

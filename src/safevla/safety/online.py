@@ -22,7 +22,7 @@ from safevla.safety.lowering import ARITHMETIC, Node
 Read = Callable[[str], np.ndarray]
 Rows = np.ndarray | None  # the homes that take a step; None: all
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
     "==": np.equal, "!=": np.not_equal,
 }  # fmt: skip
@@ -125,7 +125,7 @@ class Program:
             return self._compile_memory(node, upper)
         flipped = upper != (kind == "not")
         inputs = [self._compile(part, flipped) for part in node.parts]
-        if kind in _COMPARE:
+        if kind in COMPARE:
             return self._emit(self._comparison(node, upper), *inputs)
         if kind == "not":
             return self._emit(np.logical_not if self.truth else np.negative, *inputs)
@@ -161,7 +161,7 @@ class Program:
     def _comparison(self, node: Node, upper: bool) -> Callable[[Any, Any], Any]:
         kind, shape, assumed = node.kind, self.shape[:1], self.top if upper else self.bottom
         if self.truth:
-            compare = _COMPARE[kind]
+            compare = COMPARE[kind]
         elif kind in ("==", "!="):
             sign = 1.0 if kind == "!=" else -1.0
             compare = lambda left, right: sign * np.abs(left - right)  # noqa: E731

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safevla.safety.formula import PAST
-from safevla.safety.lowering import Node, horizon, looks_ahead, nodes
+from safevla.safety.lowering import TRUE, Node, depth, from_start, horizon, looks_ahead
 from safevla.safety.online import Program, Read, take_over
 from safevla.safety.temporal import Evaluator, Numpy
 
@@ -110,14 +110,10 @@ class _Ahead:
     """
 
     def __init__(self, node: Node, shape: tuple[int, int]) -> None:
-        reach = horizon(node)
-        if reach is None:
-            raise ValueError("a future operator without an end is never violated while an episode goes on")
-        if any(item.kind in PAST and looks_ahead(item) for item in nodes(node)):
-            raise ValueError("a past operator stands around a future one, which cannot be watched")
-        self.leaves: list[Node] = []
-        self._tree = self._cut(node, True)
-        sizes = [(shape[0], reach + 1, *shape[1:])[: 3 if leaf.per_object else 2] for leaf in self.leaves]
+        self._tree, self.leaves = split(node)
+        reach, self._back = reach_of(self._tree)
+        length = reach + 1 + self._back
+        sizes = [(shape[0], length, *shape[1:])[: 3 if leaf.per_object else 2] for leaf in self.leaves]
         # Of each leaf what is certain and what is possible, for the last steps; axis 1 is time.
         self._certain = [np.zeros(size, dtype=bool) for size in sizes]
         self._possible = [np.zeros(size, dtype=bool) for size in sizes]
@@ -128,15 +124,6 @@ class _Ahead:
     def memories(self) -> list[np.ndarray]:
         """What it remembers."""
         return [*self._certain, *self._possible, self._known]
-
-    def _cut(self, node: Node, positive: bool) -> Node:
-        """Replace each leaf by a signal, named by its number and by whether the violation grows with it."""
-        if not looks_ahead(node):
-            self.leaves.append(node)
-            name = f"{len(self.leaves) - 1}{'+' if positive else '-'}"
-            return Node("signal", name=name, per_object=node.per_object)
-        parts = tuple(self._cut(part, positive != (node.kind == "not")) for part in node.parts)
-        return dataclasses.replace(node, parts=parts)
 
     def update(self, values: list[tuple[np.ndarray, np.ndarray]], active: np.ndarray | None) -> Verdict:
         """Take in what is certain and what is possible of each leaf."""
@@ -157,15 +144,50 @@ class _Ahead:
         signals: dict[str, np.ndarray] = {}
         for index, (more, less) in enumerate(zip(growing, falling, strict=True)):
             signals |= {f"{index}+": more, f"{index}-": less}
-        shape = self._known.shape[:2]
+        shape = len(self._known), self._known.shape[1] + self._back
         result: np.ndarray = Evaluator(Numpy(True), signals, shape, end).root(self._tree)
-        return np.broadcast_to(result, self._known.shape)
+        return np.broadcast_to(result, (*shape, *self._known.shape[2:]))[:, self._back :]
 
     def reset(self, homes: int | slice | np.ndarray) -> None:
         """Forget the past of some homes."""
         for memory in (*self._certain, *self._possible):
             memory[homes] = False
         self._known[homes] = True
+
+
+def split(node: Node) -> tuple[Node, list[Node]]:
+    """Return the formula with its leaves cut off, and the leaves: the largest parts that do not look ahead.
+
+    Each leaf is replaced by a signal, named by its number and by whether the formula grows with it. Where a
+    past operator stands around a future one, a further leaf tells the steps of the episode from those before.
+    """
+    leaves: list[Node] = []
+
+    def cut(part: Node, positive: bool) -> Node:
+        if not looks_ahead(part):
+            leaves.append(part)
+            name = f"{len(leaves) - 1}{'+' if positive else '-'}"
+            return Node("signal", name=name, per_object=part.per_object)
+        parts = tuple(cut(item, positive != (part.kind == "not")) for item in part.parts)
+        if part.kind in PAST:
+            parts = from_start(part.kind, parts, cut(TRUE, positive != (part.kind == "historically")))
+        return dataclasses.replace(part, parts=parts)
+
+    return cut(node, True), leaves
+
+
+def reach_of(tree: Node) -> tuple[int, int]:
+    """Return how many steps after and before a step decide a formula in it; see `split`.
+
+    Raises:
+        ValueError: no number of steps decides it.
+    """
+    reach, back = horizon(tree), depth(tree)
+    if reach is None:
+        raise ValueError("a future operator without an end is never violated while an episode goes on")
+    if back is None:
+        raise ValueError("a past operator around a future one needs a window, such as once[0, 100 steps]")
+    return reach, back
 
 
 def _any_step(values: np.ndarray) -> np.ndarray:
