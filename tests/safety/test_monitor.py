@@ -35,7 +35,7 @@ def monitor(text: str, objects: tuple[str, ...] = (), **settings: object) -> Mon
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_stream_says_what_the_batch_says(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    formula = random_formula(rng, 3, endless=False, mixed=False)
+    formula = random_formula(rng, 3, endless=False)
     specification = Specification("one", {"rule": Constraint("rule", forbid=formula)}, "", VOCABULARY)
     signals, steps = random_traces(rng, 1, 60), 60
     watching = Monitor(specification)

@@ -226,7 +226,7 @@ OBJECT = "forbid = 'any object: contact_force > 5 N'"
         ),
         (
             "[constraints.hit]\nforbid = 'once eventually[3] blocked'",
-            "past operator stands around a future one",
+            "past operator around a future one needs a window, such as once[0, 100 steps]",
         ),
         (
             "[constraints.hit]\nforbid = 'any object: (any object: broken)'",
