@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to the shipped policies on 2 cores without a GPU, in an expected hour and a half (not yet run as a whole).
+# From nothing to the shipped policies and their tables on 2 cores without a GPU, in about an hour and a half.
 # Every step goes on where it was interrupted. Usage: runs/quick_cpu.sh [folder]
 set -euo pipefail
 out=${1:-safevla-runs/quick}
@@ -19,15 +19,15 @@ stage "pretrain ends"
 safevla imitate --config runs/imitate.toml --encoder "$out/pretrain/encoder.pt" --out "$out/imitate" --resume
 stage "imitate ends"
 
-# Elicit, constrain (rl and isa on the same steps), assure (15 minutes).
+# Elicit, constrain (rl and isa on the same steps), assure (about 16 minutes).
 safevla align --policy "$out/imitate/checkpoint" --out "$out/align" --resume
 stage "align ends"
 
 # Put the three policies into the package and the numbers into results/.
 python runs/ship.py policies "$out/pretrain" "$out/imitate" "$out/align"
-safevla assure --policy imitation,rl,isa --split test --episodes 200 --out "$out/test" --resume
+safevla assure --policy imitation,rl,isa --split test --episodes 600 --videos 0 --out "$out/test" --resume
 python runs/ship.py judged "$out/test" align_test
-safevla assure --policy isa,isa+held_out,isa+wrong,isa+none --episodes 200 --out "$out/listening" --resume
+safevla assure --policy isa,isa+held_out,isa+wrong,isa+none --episodes 200 --videos 0 --out "$out/listening" --resume
 python runs/ship.py judged "$out/listening" listening
 python docs/update_tables.py
 stage "all ends"
