@@ -43,8 +43,8 @@ class BodyRegion:
 
 
 # ISO/TS 15066:2016, Robots and robotic devices - Collaborative robots, Annex A: forces of Table A.2
-# "Biomechanical limits", spring constants of Table A.3. Where a region has several specific areas the force
-# is the same for all of them.
+# "Biomechanical limits", spring constants of Table A.3; not compared with the standard's text yet. Where a
+# region has several specific areas the force is the same for all of them.
 REGIONS = (
     BodyRegion("skull", 130.0, 0.0, 150.0),
     BodyRegion("face", 65.0, 0.0, 75.0),

@@ -279,16 +279,8 @@ class Home:
 
     def _snapshot(self, data: mujoco.MjData) -> HomeState:
         mujoco.mj_copyData(data, self.model, self.data)
-        grasp = self._grasp
-        return HomeState(
-            data,
-            self._tracker.snapshot(),
-            self._target.copy(),
-            grasp.entity,
-            grasp.pose,
-            grasp.parting,
-            self.walk,
-        )
+        grip = (self._grasp.entity, self._grasp.pose, self._grasp.parting)
+        return HomeState(data, self._tracker.snapshot(), self._target.copy(), *grip, self.walk)
 
     def _keep(self) -> HomeState:
         """Return a snapshot that is good until the next one."""
