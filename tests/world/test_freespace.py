@@ -18,6 +18,7 @@ from safevla.world.freespace import (
     line_of_sight,
     local_areas,
     occupancy,
+    patch,
 )
 from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP, flood, stamp_box
 from safevla.world.furnish import PICK_UP_TARGETS
@@ -295,11 +296,22 @@ def test_the_robot_gets_to_every_room_and_target(knobs: Knobs):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_near_is_the_same_when_only_that_is_mapped(seed):
     settled = HousePool().get(seed, "S", "train", Knobs(0.5, 0.5, 0.5, 0.5, 0.5))
-    whole = occupancy(settled.scene, settled.data)
-    x0, y0, x1, y1 = settled.scene.bounds
-    for x, y in np.random.default_rng(seed).uniform((x0, y0), (x1, y1), (10, 2)):
-        part = occupancy(settled.scene, settled.data, near=(x, y, 1.0))
+    scene, data, span = settled.scene, settled.data, 25
+    generator = np.random.default_rng(seed)
+    ignored = scene.movable & (generator.random(len(scene.names)) < 0.2)
+    whole = occupancy(scene, data, np.flatnonzero(ignored))
+    around = np.pad(whole.clearance, span)  # outside nothing is free
+    only_fixed = occupancy(scene, data, np.flatnonzero(scene.movable)).clearance
+    x0, y0, x1, y1 = scene.bounds
+    lowered = 0
+    for x, y in generator.uniform((x0 - 0.5, y0 - 0.5), (x1 + 0.5, y1 + 0.5), (20, 2)):
+        wanted, reach = generator.random((2 * span + 1,) * 2) < 0.8, float(generator.uniform(0.1, 0.8))
+        part = patch(scene, data, x, y, wanted, reach, ignored)
         i, j = whole.index(x, y)
-        square = (slice(max(0, i - 20), i + 21), slice(max(0, j - 20), j + 21))
-        np.testing.assert_array_equal(part.clearance[square], whole.clearance[square])
-        np.testing.assert_array_equal(part.blocked[square], whole.blocked[square])
+        expected = around[i : i + 2 * span + 1, j : j + 2 * span + 1]
+        expected = np.where(wanted, np.minimum(expected, np.float32(reach)), np.float32(0.0))
+        np.testing.assert_array_equal(part.clearance, expected)
+        assert part.corner == (i - span, j - span)
+        fixed = np.pad(only_fixed, span)[i : i + 2 * span + 1, j : j + 2 * span + 1]
+        lowered += int(np.count_nonzero(wanted & (expected < np.minimum(fixed, np.float32(reach)))))
+    assert lowered > 100, "movable things are in what was compared"

@@ -18,6 +18,7 @@ import numpy as np
 from safevla.safety import signal_kernels
 from safevla.world import freespace
 from safevla.world.catalogue import CATEGORIES, TYPES
+from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP
 from safevla.world.person import REGIONS
 from safevla.world.robot import FOOTPRINT_RADIUS, tip_position
 from safevla.world.simulator import ACTION_SECONDS
@@ -36,6 +37,8 @@ DOOR_BOTTOM = 1.0  # m: a wall that begins above this height is the lintel of a 
 # So a doorway that is passed at an angle counts, and the wall ahead of a robot beside another does not.
 _ALONG = np.linspace(-FOOTPRINT_RADIUS, FOOTPRINT_RADIUS, 11)
 _SLANTS = np.radians(np.array([-20.0, -10.0, 0.0, 10.0, 20.0]))
+# The cells in which that is, and one more.
+_BESIDE = np.ones((2 * math.ceil((WIDTH_REACH + FOOTPRINT_RADIUS) / CELL) + 3,) * 2, dtype=bool)
 
 
 class Measurer:
@@ -55,22 +58,23 @@ class Measurer:
         return {name: function(self.scene, record, home) for name, function in self._wanted.items()}
 
 
-def surroundings(scene: Scene, home: Home, held: int, radius: float) -> freespace.Grid:
+def surroundings(scene: Scene, home: Home, held: int, wanted: np.ndarray, reach: float) -> freespace.Patch:
     """Return what stands around the robot, without what it holds and what lies on it.
 
     Args:
         scene: the home.
         home: its state.
         held: the entity in the gripper, or -1.
-        radius: m around the robot in which movable things are looked at.
+        wanted: (S, S) bool, of which cells around the robot's the clearance is asked for.
+        reach: m, beyond which clearances are not told apart.
     """
     x, y, _ = home.pose
     # What has its middle inside the footprint lies on the robot or is swept along: it does not hem it in.
     away = np.hypot(*(home.data.xpos[scene.body, :2] - (x, y)).T)
-    ignore = np.flatnonzero(scene.movable & (away < FOOTPRINT_RADIUS)).tolist()
+    ignored = scene.movable & (away < FOOTPRINT_RADIUS)
     if held >= 0:
-        ignore.append(held)
-    return freespace.occupancy(scene, home.data, ignore, near=(x, y, radius))
+        ignored[held] = True
+    return freespace.patch(scene, home.data, x, y, wanted, reach, ignored)
 
 
 def doorways(scene: Scene) -> np.ndarray:
@@ -84,12 +88,13 @@ def doorways(scene: Scene) -> np.ndarray:
 
 
 def _passage_width(scene: Scene, record: StepRecord, home: Home) -> float:
-    grid = surroundings(scene, home, record.held, WIDTH_REACH)
+    around = surroundings(scene, home, record.held, _BESIDE, CLEARANCE_CAP)
     x, y, yaw = home.pose
     heading, across = np.array([math.cos(yaw), math.sin(yaw)]), yaw + math.pi / 2 + _SLANTS
-    points = np.array([x, y]) - grid.origin + _ALONG[:, None] * heading
+    points = np.array([x, y]) - around.origin + _ALONG[:, None] * heading
     directions = np.stack([np.cos(across), np.sin(across)], axis=1)
-    return float(signal_kernels.free_width(grid.clearance, grid.cell, points, directions, WIDTH_REACH))
+    grid = (around.clearance, *around.corner, around.cell)
+    return float(signal_kernels.free_width(*grid, points, directions, WIDTH_REACH))
 
 
 def _in_doorway(scene: Scene, record: StepRecord, home: Home) -> bool:

@@ -145,7 +145,13 @@ def cells_reached(free: np.ndarray, distance: np.ndarray, step_back: float) -> i
 
 @compiled_brief
 def free_width(
-    clearance: np.ndarray, cell: float, points: np.ndarray, directions: np.ndarray, reach: float
+    clearance: np.ndarray,
+    corner_i: int,
+    corner_j: int,
+    cell: float,
+    points: np.ndarray,
+    directions: np.ndarray,
+    reach: float,
 ) -> float:
     """Return the least width (m) of the free space through some points, each in some directions.
 
@@ -154,8 +160,10 @@ def free_width(
 
     Args:
         clearance: (nx, ny) m from the middle of each cell to the nearest obstacle; outside all is blocked.
+        corner_i: which cell of the map cell (0, 0) is.
+        corner_j: likewise.
         cell: side of a cell, m.
-        points: (P, 2) m from the corner of cell (0, 0); those in blocked cells are left out.
+        points: (P, 2) m from the corner of cell (0, 0) of the map; those in blocked cells are left out.
         directions: (D, 2) unit vectors.
         reach: m.
     """
@@ -163,7 +171,7 @@ def free_width(
     narrowest = 2.0 * reach
     for p in range(len(points)):
         x, y = points[p, 0], points[p, 1]
-        i, j = math.floor(x / cell), math.floor(y / cell)
+        i, j = math.floor(x / cell) - corner_i, math.floor(y / cell) - corner_j
         if i < 0 or j < 0 or i >= nx or j >= ny or clearance[i, j] <= cell / 2:
             continue  # what stands before the robot says nothing about what is beside it
         for k in range(len(directions)):
@@ -172,10 +180,12 @@ def free_width(
                 along_x, along_y = side * directions[k, 0], side * directions[k, 1]
                 way, length = 0.0, 0.0
                 while way < reach:
-                    i, j = math.floor((x + along_x * way) / cell), math.floor((y + along_y * way) / cell)
+                    i = math.floor((x + along_x * way) / cell) - corner_i
+                    j = math.floor((y + along_y * way) / cell) - corner_j
                     if i < 0 or j < 0 or i >= nx or j >= ny or clearance[i, j] <= cell / 2:
                         break
-                    ahead = along_x * ((i + 0.5) * cell - x) + along_y * ((j + 0.5) * cell - y)
+                    to_x = (corner_i + i + 0.5) * cell - x
+                    ahead = along_x * to_x + along_y * ((corner_j + j + 0.5) * cell - y)
                     length = ahead + clearance[i, j]
                     way += cell / 4.0
                 width += reach if way >= reach else min(max(length, 0.0), reach)

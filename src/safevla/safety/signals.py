@@ -13,7 +13,6 @@ first steps of an episode or in the last one.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -23,8 +22,8 @@ import numpy as np
 from safevla.safety import signal_kernels
 from safevla.safety.measures import Measurer, surroundings
 from safevla.safety.rest import RestStructure, analyse_rest
-from safevla.world import freespace
 from safevla.world.catalogue import CATEGORIES
+from safevla.world.freespace_kernels import CELL
 from safevla.world.robot import FOOTPRINT_RADIUS
 
 if TYPE_CHECKING:
@@ -37,6 +36,13 @@ GRASP_DISTANCE = 0.10  # m from the gripper's tip: within it the nearest target 
 AREA_RADIUS = 1.0  # m around the robot in which reachable and blocked area are measured
 STEP_BACK = 0.5  # m: a robot in contact gets to where it can from the nearest free place within this distance
 AREA_FORCE = 5.0  # N: the areas are measured only in steps with a contact above this force
+FREE_REACH = FOOTPRINT_RADIUS + CELL  # m: from that clearance on a place is free, however free it is
+
+CELL_AREA = CELL * CELL  # m2
+_STEPS = np.arange(-int(AREA_RADIUS / CELL), int(AREA_RADIUS / CELL) + 1) * CELL
+_DISTANCE = np.hypot(_STEPS[:, None], _STEPS[None, :])  # m from the robot's cell
+_DISC = _DISTANCE <= AREA_RADIUS
+_DISC_CELLS = int(np.count_nonzero(_DISC))
 
 
 @dataclass(frozen=True)
@@ -354,8 +360,8 @@ class SignalTracker:
         """Return reachable and blocked area (m2) within 1 m; NaN where nothing was hit hard."""
         if not (record.contact_force > AREA_FORCE).any():
             return float("nan"), float("nan")
-        x, y, _ = home.pose
-        return free_and_blocked(surroundings(self.scene, home, record.held, AREA_RADIUS), x, y)
+        around = surroundings(self.scene, home, record.held, _DISC, FREE_REACH)
+        return free_and_blocked(around.clearance)
 
 
 def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, entities: int) -> np.ndarray:
@@ -371,41 +377,16 @@ def count_pixels(ids: np.ndarray, geom_entity: np.ndarray, entities: int) -> np.
     return counts
 
 
-def free_and_blocked(grid: freespace.Grid, x: float, y: float) -> tuple[float, float]:
-    """Return the area (m2) within 1 m of a robot at (x, y) that it can get to, and the area that it cannot.
+def free_and_blocked(clearance: np.ndarray) -> tuple[float, float]:
+    """Return the area (m2) within 1 m of a robot that it can get to, and the area that it cannot.
 
     It starts from the nearest place that is free for its footprint. A robot in contact is not in one, and may
     even be overhung: the base fits under the edge of a table, and a toppled stool may lie on it. That alone
     does not hem it in. The far side of a wall is more than STEP_BACK away.
 
     Args:
-        grid: from `freespace.occupancy`, not inflated.
-        x: centre of the base, m.
-        y: likewise.
+        clearance: of the cells around the robot's, see `freespace.patch`.
     """
-    distance, disc = _disc(grid.cell)
-    span = len(distance) // 2
-    i, j = grid.index(x, y)
-    around = np.zeros(distance.shape, dtype=np.float32)  # outside the grid nothing is free
-    nx, ny = grid.clearance.shape
-    low_i, low_j, high_i, high_j = (
-        max(i - span, 0),
-        max(j - span, 0),
-        min(i + span + 1, nx),
-        min(j + span + 1, ny),
-    )
-    rows, columns = slice(low_i - i + span, high_i - i + span), slice(low_j - j + span, high_j - j + span)
-    around[rows, columns] = grid.clearance[low_i:high_i, low_j:high_j]
-    free = disc & (around >= FOOTPRINT_RADIUS)
-    reached = int(signal_kernels.cells_reached(free, distance, STEP_BACK))
-    area = grid.cell * grid.cell
-    return reached * area, (np.count_nonzero(disc) - reached) * area
-
-
-@functools.cache
-def _disc(cell: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distance (m) of the cells around a robot from its cell, and which are within AREA_RADIUS."""
-    span = int(AREA_RADIUS / cell)
-    steps = np.arange(-span, span + 1) * cell
-    distance = np.hypot(steps[:, None], steps[None, :])
-    return distance, distance <= AREA_RADIUS
+    free = clearance >= FOOTPRINT_RADIUS
+    reached = int(signal_kernels.cells_reached(free, _DISTANCE, STEP_BACK))
+    return reached * CELL_AREA, (_DISC_CELLS - reached) * CELL_AREA

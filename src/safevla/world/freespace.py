@@ -18,7 +18,9 @@ import numpy as np
 from safevla.world.freespace_kernels import (
     CELL,
     CLEARANCE_CAP,
+    cut_out,
     dijkstra,
+    geoms_near,
     segment_is_free,
     stamp_geoms,
 )
@@ -48,10 +50,7 @@ class Grid:
 
     def index(self, x: float, y: float) -> tuple[int, int]:
         """Return the cell that holds the point; points outside give the nearest cell."""
-        nx, ny = self.blocked.shape
-        i = math.floor((x - self.origin[0]) / self.cell)
-        j = math.floor((y - self.origin[1]) / self.cell)
-        return min(max(i, 0), nx - 1), min(max(j, 0), ny - 1)
+        return _cell_of(self.origin, self.blocked.shape, self.cell, x, y)
 
     def centre(self, i: int, j: int) -> tuple[float, float]:
         """Return x, y (m) of the middle of a cell."""
@@ -63,6 +62,29 @@ class Grid:
         j = math.floor((y - self.origin[1]) / self.cell)
         inside = 0 <= i < self.blocked.shape[0] and 0 <= j < self.blocked.shape[1]
         return inside and not bool(self.blocked[i, j])
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A square piece of the map of a home, around a place.
+
+    Attributes:
+        clearance: (S, S) float32 as in Grid, S odd; the place is in the cell in the middle. 0 outside the
+            rooms.
+        corner: which cell of the map cell (0, 0) is; negative where the piece begins outside.
+        origin: (2,) float64, corner of cell (0, 0) of the map, m.
+        cell: m.
+    """
+
+    clearance: np.ndarray
+    corner: tuple[int, int]
+    origin: np.ndarray
+    cell: float = CELL
+
+
+def _cell_of(origin: np.ndarray, shape: tuple[int, ...], cell: float, x: float, y: float) -> tuple[int, int]:
+    i, j = math.floor((x - origin[0]) / cell), math.floor((y - origin[1]) / cell)
+    return min(max(i, 0), shape[0] - 1), min(max(j, 0), shape[1] - 1)
 
 
 def empty_clearance(bounds: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +108,13 @@ def _solid_geoms(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stamp(
-    clearance: np.ndarray, origin: np.ndarray, geoms: np.ndarray, scene: Scene, data: mujoco.MjData
+    clearance: np.ndarray,
+    origin: np.ndarray,
+    geoms: np.ndarray,
+    scene: Scene,
+    data: mujoco.MjData,
+    corner: tuple[int, int] = (0, 0),
+    reach: float = CLEARANCE_CAP,
 ) -> None:
     model = scene.model
     shapes, sizes, places = model.geom_type, model.geom_size, data.geom_xpos
@@ -97,55 +125,77 @@ def _stamp(
         sizes = np.where(meshes[:, None], boxes[:, 3:], sizes)
         shifts = np.einsum("gij,gj->gi", data.geom_xmat.reshape(-1, 3, 3), boxes[:, :3])
         places = np.where(meshes[:, None], places + shifts, places)
-    stamp_geoms(
-        clearance,
-        float(origin[0]),
-        float(origin[1]),
-        geoms,
-        shapes,
-        sizes,
-        places,
-        data.geom_xmat,
-    )
+    where = (float(origin[0]), float(origin[1]), *corner, reach)
+    stamp_geoms(clearance, *where, geoms, shapes, sizes, places, data.geom_xmat)
 
 
-def occupancy(
-    scene: Scene,
-    data: mujoco.MjData,
-    ignore: Iterable[int] = (),
-    near: tuple[float, float, float] | None = None,
-) -> Grid:
+def _map_of_fixed(scene: Scene, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
+    """Return origin and clearance of the home without what can move, cached on the scene."""
+    if "static_clearance" not in scene.cache:
+        origin, clearance = empty_clearance(scene.bounds)
+        _stamp(clearance, origin, _solid_geoms(scene)[0], scene, data)
+        scene.cache["static_clearance"] = (origin, clearance)
+    cached: tuple[np.ndarray, np.ndarray] = scene.cache["static_clearance"]
+    return cached
+
+
+def occupancy(scene: Scene, data: mujoco.MjData, ignore: Iterable[int] = ()) -> Grid:
     """Map what stands between 3 cm and 1.45 m above the floor, movable things where they are now.
 
     Args:
         scene: the home; the map of what cannot move is computed once and kept on it.
         data: with positions of geoms up to date.
         ignore: entities to leave out, such as the one that is held.
-        near: x, y and a distance (m): movable things matter only in the square that reaches so far from
-            there. The rest of the grid may lack them, which saves most of the time.
 
     Returns:
         The grid without inflation: blocked where a cell is touched by an obstacle, or is outside the rooms.
     """
     fixed, movable = _solid_geoms(scene)
     ignored = list(ignore)
-    origin, clearance = scene.cache.get("static_clearance", (None, None))
-    if clearance is None or (ignored and np.isin(scene.geom_entity[fixed], ignored).any()):
+    if ignored and np.isin(scene.geom_entity[fixed], ignored).any():
         origin, clearance = empty_clearance(scene.bounds)
-        keep = fixed[~np.isin(scene.geom_entity[fixed], ignored)] if ignored else fixed
-        _stamp(clearance, origin, keep, scene, data)
-        if len(keep) == len(fixed):
-            scene.cache["static_clearance"] = (origin, clearance)
-    clearance = clearance.copy()
+        _stamp(clearance, origin, fixed[~np.isin(scene.geom_entity[fixed], ignored)], scene, data)
+    else:
+        origin, clearance = _map_of_fixed(scene, data)
+        clearance = clearance.copy()
     if ignored:
         movable = movable[~np.isin(scene.geom_entity[movable], ignored)]
-    if near is not None:
-        x, y, distance = near
-        reach = math.sqrt(2.0) * (distance + CELL) + CLEARANCE_CAP + scene.model.geom_rbound[movable]
-        away = np.hypot(data.geom_xpos[movable, 0] - x, data.geom_xpos[movable, 1] - y)
-        movable = movable[away < reach]
     _stamp(clearance, origin, movable, scene, data)
     return Grid(origin, clearance <= CELL / 2, clearance)
+
+
+def patch(
+    scene: Scene,
+    data: mujoco.MjData,
+    x: float,
+    y: float,
+    wanted: np.ndarray,
+    reach: float,
+    ignored: np.ndarray,
+) -> Patch:
+    """Map what stands around a place: what `occupancy` has there, in a fraction of the time.
+
+    Args:
+        scene: the home.
+        data: with positions of geoms up to date.
+        x: the place, m; outside the map the nearest cell is meant.
+        y: likewise.
+        wanted: (S, S) bool, S odd, of which cells the clearance is asked for; it is 0 in the others.
+        reach: m, at most CLEARANCE_CAP, beyond which distances are not told apart.
+        ignored: (E,) bool, movable entities to leave out.
+    """
+    origin, clearance = _map_of_fixed(scene, data)
+    i, j = _cell_of(origin, clearance.shape, CELL, x, y)
+    span = len(wanted) // 2
+    corner = (i - span, j - span)
+    piece = cut_out(clearance, *corner, reach, wanted)
+    middle = float(origin[0] + (i + 0.5) * CELL), float(origin[1] + (j + 0.5) * CELL)
+    distance = math.sqrt(2.0) * (span + 1) * CELL + reach
+    movable = _solid_geoms(scene)[1]
+    radii, places = scene.model.geom_rbound, data.geom_xpos
+    near = geoms_near(movable, scene.geom_entity, ignored, places, radii, *middle, distance)
+    _stamp(piece, origin, near, scene, data, corner, reach)
+    return Patch(piece, corner, origin)
 
 
 def clearance_of(scene: Scene, data: mujoco.MjData, geoms: np.ndarray) -> np.ndarray:

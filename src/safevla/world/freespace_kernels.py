@@ -46,20 +46,29 @@ def stamp_box(
 
 
 @compiled
-def _stamp_polygon(clearance: np.ndarray, x0: float, y0: float, points: np.ndarray, count: int) -> None:
+def _stamp_polygon(
+    clearance: np.ndarray,
+    x0: float,
+    y0: float,
+    corner_i: int,
+    corner_j: int,
+    reach: float,
+    points: np.ndarray,
+    count: int,
+) -> None:
     """Lower `clearance` to the distance from a convex polygon of `count` counter-clockwise points."""
     low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
     for k in range(count):
         low_x, high_x = min(low_x, points[k, 0]), max(high_x, points[k, 0])
         low_y, high_y = min(low_y, points[k, 1]), max(high_y, points[k, 1])
-    first_i = max(0, int((low_x - CLEARANCE_CAP - x0) / CELL))
-    last_i = min(clearance.shape[0] - 1, int((high_x + CLEARANCE_CAP - x0) / CELL))
-    first_j = max(0, int((low_y - CLEARANCE_CAP - y0) / CELL))
-    last_j = min(clearance.shape[1] - 1, int((high_y + CLEARANCE_CAP - y0) / CELL))
-    for i in range(first_i, last_i + 1):
-        x = x0 + (i + 0.5) * CELL
-        for j in range(first_j, last_j + 1):
-            y = y0 + (j + 0.5) * CELL
+    first_i = max(0, int((low_x - reach - x0) / CELL) - corner_i)
+    last_i = min(clearance.shape[0], int((high_x + reach - x0) / CELL) - corner_i + 1)
+    first_j = max(0, int((low_y - reach - y0) / CELL) - corner_j)
+    last_j = min(clearance.shape[1], int((high_y + reach - y0) / CELL) - corner_j + 1)
+    for i in range(first_i, last_i):
+        x = x0 + (corner_i + i + 0.5) * CELL
+        for j in range(first_j, last_j):
+            y = y0 + (corner_j + j + 0.5) * CELL
             current = clearance[i, j]
             apart_x = max(0.0, low_x - x, x - high_x)
             apart_y = max(0.0, low_y - y, y - high_y)
@@ -183,6 +192,9 @@ def stamp_geoms(
     clearance: np.ndarray,
     x0: float,
     y0: float,
+    corner_i: int,
+    corner_j: int,
+    reach: float,
     geoms: np.ndarray,
     shapes: np.ndarray,
     sizes: np.ndarray,
@@ -191,17 +203,76 @@ def stamp_geoms(
 ) -> None:
     """Lower `clearance` to the distance from geoms that are at the height of the robot's body.
 
-    `shapes` (ngeom,), `sizes` (ngeom, 3), `places` (ngeom, 3) and `turns` (ngeom, 9) are MuJoCo's arrays.
+    Args:
+        clearance: (nx, ny) float32, m, of a grid or of a piece of it.
+        x0: origin of the grid, m.
+        y0: likewise.
+        corner_i: which cell of the grid cell (0, 0) of `clearance` is.
+        corner_j: likewise.
+        reach: m from a geom in which cells are lowered; nothing above it may stand in `clearance`.
+        geoms: the geoms.
+        shapes: (ngeom,) as in MuJoCo's model.
+        sizes: (ngeom, 3) likewise.
+        places: (ngeom, 3) as in MuJoCo's data.
+        turns: (ngeom, 9) likewise.
     """
     points, hull = np.empty((2 * _ROUND, 2)), np.empty((2 * _ROUND + 2, 2))
     for geom in geoms:
         place, turn, size = places[geom], turns[geom], sizes[geom]
-        reach = _half_height(shapes[geom], size, turn)
-        if place[2] + reach < LOWEST or place[2] - reach > HIGHEST:
+        height = _half_height(shapes[geom], size, turn)
+        if place[2] + height < LOWEST or place[2] - height > HIGHEST:
             continue
         count = _outline(shapes[geom], size, place, turn, points)
         corners = _convex_hull(points, count, hull)
-        _stamp_polygon(clearance, x0, y0, hull, corners)
+        _stamp_polygon(clearance, x0, y0, corner_i, corner_j, reach, hull, corners)
+
+
+@compiled
+def cut_out(
+    clearance: np.ndarray, corner_i: int, corner_j: int, reach: float, wanted: np.ndarray
+) -> np.ndarray:
+    """Return (S, S) float32, the cells from a corner on, at most `reach`; 0 outside, and where not wanted."""
+    nx, ny = clearance.shape
+    piece = np.zeros(wanted.shape, np.float32)
+    for a in range(wanted.shape[0]):
+        for b in range(wanted.shape[1]):
+            i, j = corner_i + a, corner_j + b
+            if wanted[a, b] and 0 <= i < nx and 0 <= j < ny:
+                piece[a, b] = min(clearance[i, j], np.float32(reach))
+    return piece
+
+
+@compiled
+def geoms_near(
+    geoms: np.ndarray,
+    owners: np.ndarray,
+    ignored: np.ndarray,
+    places: np.ndarray,
+    radii: np.ndarray,
+    x: float,
+    y: float,
+    distance: float,
+) -> np.ndarray:
+    """Return those of some geoms that come within a distance (m) of a place, and are not ignored.
+
+    Args:
+        geoms: (G,) the geoms.
+        owners: (ngeom,) entity of each.
+        ignored: (E,) bool, entities to leave out.
+        places: (ngeom, 3) where they are, m.
+        radii: (ngeom,) how far each reaches, m.
+        x: the place, m.
+        y: likewise.
+        distance: m.
+    """
+    found, count = np.empty(len(geoms), np.int64), 0
+    for geom in geoms:
+        across, along = places[geom, 0] - x, places[geom, 1] - y
+        reach = distance + radii[geom]
+        if not ignored[owners[geom]] and across * across + along * along < reach * reach:
+            found[count] = geom
+            count += 1
+    return found[:count]
 
 
 @compiled
