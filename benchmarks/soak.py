@@ -4,7 +4,8 @@
 
 Homes are restarted every 200 steps, each in the next of three scenarios. Every step, every state is looked
 at: NaN or guard (`bad states`), speeds (`fastest`), things below the floor or outside the walls (`escaped`).
-Memory is the resident set of the process. The last line is `bad_states X`.
+Memory is the resident set of the process; whether it is constant is judged by the rows of the log after every
+home has played all of its three scenarios. The last line is `bad_states X`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from safevla.types import ACTION_ID
 
 HORIZON = 200
+SCENARIOS = 3  # of each home
 BELOW, OUTSIDE = -0.1, 0.05  # m: farther than this below the floor or outside the outer walls is escaped
 
 
@@ -66,8 +68,22 @@ class Watch:
                 self.escaped[number, int(episode[number]), entity] = scene.names[entity]
 
 
+def judge_memory(rows: list[dict[str, Any]], homes: int) -> dict[str, float]:
+    """Return what the rows after the warm-up say of memory; the growth is the slope of their line."""
+    warm = [row for row in rows if row["steps"] >= SCENARIOS * HORIZON * homes]
+    if len(warm) < 2:
+        return {}
+    steps, memory = (np.array([row[name] for row in warm]) for name in ("steps", "memory, MB"))
+    return {
+        "steps of the warm-up": SCENARIOS * HORIZON * homes,
+        "least MB after it": float(memory.min()),
+        "most MB after it": float(memory.max()),
+        "growth, MB in 100,000 steps": round(float(1e5 * np.polyfit(steps, memory, 1)[0]), 2),
+    }
+
+
 def draw_scenarios(arguments: argparse.Namespace, pool: Any) -> list[list[Any]]:
-    """Return three scenarios for each home, of the size classes in turn."""
+    """Return the scenarios of each home, of the size classes in turn."""
     from safevla.tasks.sampling import sample_scenario
 
     classes, tasks = arguments.size_class, ("ObjNav", "PickUp", "Fetch")
@@ -75,12 +91,12 @@ def draw_scenarios(arguments: argparse.Namespace, pool: Any) -> list[list[Any]]:
         [
             sample_scenario(
                 tasks[k],
-                arguments.seed + 3 * home + k,
+                arguments.seed + SCENARIOS * home + k,
                 pool=pool,
                 prove=False,
                 size_class=classes[home % len(classes)],
             )
-            for k in range(3)
+            for k in range(SCENARIOS)
         ]
         for home in range(arguments.homes)
     ]
@@ -92,7 +108,7 @@ def run(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]
     from safevla.world.simulator import HousePool
 
     homes = arguments.homes
-    pool = HousePool(3 * homes)
+    pool = HousePool(SCENARIOS * homes)
     scenarios = draw_scenarios(arguments, pool)
     env = HomeVecEnv(
         ("ObjNav", "PickUp", "Fetch"),
@@ -102,7 +118,7 @@ def run(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]
         horizon=HORIZON,
         pool=pool,
     )
-    for k in (1, 2, 0):  # so that every house is settled before memory is looked at
+    for k in reversed(range(SCENARIOS)):  # so that every house is settled before memory is looked at
         env.reset(None, [own[k] for own in scenarios])
     generator, watch = np.random.default_rng(arguments.seed), Watch()
     episode, rows = np.zeros(homes, np.int64), []
@@ -115,7 +131,7 @@ def run(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]
         over = step.truncated
         if over.any():
             episode[over] += 1
-            env.reset(over, [scenarios[k][episode[k] % 3] for k in np.flatnonzero(over)])
+            env.reset(over, [scenarios[k][episode[k] % SCENARIOS] for k in np.flatnonzero(over)])
         if count in marks:
             rows.append(
                 {
@@ -137,6 +153,8 @@ def main() -> None:
     arguments = parse_arguments()
     rows, gone = run(arguments)
     print("escaped:", ", ".join(gone) or "nothing")
+    memory = judge_memory(rows, arguments.homes)
+    print("memory:", ", ".join(f"{name} {value:g}" for name, value in memory.items()) or "no two warm rows")
     if arguments.save:
         from safevla.runs import code_version, machine, write_json
 
@@ -145,7 +163,8 @@ def main() -> None:
             f"--size-class {' '.join(arguments.size_class)}"
         )
         head = {"command": command, "code": code_version(), "machine": machine()}
-        write_json(Path(arguments.save), head | {"seeds": [arguments.seed], "rows": rows})
+        measured = {"seeds": [arguments.seed], "rows": rows, "memory": memory}
+        write_json(Path(arguments.save), head | measured)
     print(f"bad_states {rows[-1]['bad states']}")
 
 

@@ -1,4 +1,6 @@
 import dataclasses
+import platform
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -157,3 +159,22 @@ def test_compiling_twice_gives_equal_models():
     first, second = _scene(1).model, _scene(1).model
     for name in ("geom_pos", "geom_quat", "geom_size", "geom_rgba", "body_mass", "body_inertia", "qpos0"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other rules")
+def test_the_arena_of_a_state_that_is_gone_belongs_to_the_system_again():
+    """One from the heap would stay with the process, and new homes touch others: memory would creep up."""
+    model = _scene(0).model
+    mujoco.MjData(model)  # the first that is given back makes the C library keep later ones of its size
+    states = [mujoco.MjData(model) for _ in range(4)]
+    for data in states:
+        mujoco.mj_forward(model, data)
+    arenas = [data.contact.dist.ctypes.data for data in states]  # contacts are the first that is in it
+    assert all(_is_mapped(arena) for arena in arenas)
+    del data, states[:3]  # not the last: it keeps a heap from shrinking
+    assert [_is_mapped(arena) for arena in arenas] == [False] * 3 + [True]
+
+
+def _is_mapped(address: int) -> bool:
+    ranges = (line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines())
+    return any(int(begin, 16) <= address < int(end, 16) for begin, end in ranges)

@@ -28,7 +28,7 @@ from safevla.world.freespace_kernels import LOWEST
 from safevla.world.house import HouseSpec, Room
 from safevla.world.person import person_xml, with_person
 from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
-from safevla.world.scene import Scene
+from safevla.world.scene import ARENA, Scene
 from safevla.world.sidecar import (
     Attributes,
     Sidecar,
@@ -282,7 +282,11 @@ def _with_robot(
         with _quiet():
             frame = base.worldbody.add_frame(pos=[0.0, 0.0, -floor])
             base.attach(spec, frame=frame, prefix="", suffix=_SUFFIX)
-            return base.compile()
+            model = base.compile()
+            if model.narena < ARENA:  # MuJoCo's guess is more for a scene of many bodies
+                base.memory = ARENA
+                model = base.compile()
+            return model
     except ValueError as error:
         raise _unreadable(path, error, missing) from error
 

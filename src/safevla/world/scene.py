@@ -24,6 +24,10 @@ from safevla.world.layout import WALL_HEIGHT
 from safevla.world.person import PERSON_HEIGHT, PersonIds, person_xml, with_person
 from safevla.world.robot import RobotIds, actuator_xml, equality_xml, robot_xml
 
+# Bytes for contacts and constraints of one state; a home touches less than 1 MB of them. From 32 MiB on the C
+# library maps memory on its own and gives it back with the state. Less comes from the heap, at another place
+# for each new home, and what was touched of it stays with the process: memory would creep up.
+ARENA = 33 << 20
 _PARKED_DEPTH = -20.0  # m
 _CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
 _S_MATERIALS = (*MATERIALS, "wall", "carpet")
@@ -104,7 +108,9 @@ def compile_scene(
     text = scene_xml(spec, uniform)
     if person:  # after everything else, whose places stay the same
         text = text.replace("</worldbody>", f"{person_xml(height)}</worldbody>")
-    model = mujoco.MjModel.from_xml_string(text)
+    parsed = mujoco.MjSpec.from_string(text)
+    parsed.memory = ARENA  # the text, of which hashes are kept, has an older size
+    model = parsed.compile()
     robot = RobotIds.find(model)
     placements: list[Placement | None] = [None] * slots.entities
     start = slots.walls
