@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from safevla.policy.text import TABLE_NAME, MiniLM, read_table, write_table
-from safevla.pretrain.perception_data import phrases
+from safevla.pretrain.perception_data import colour_descriptions, described_phrases, phrases
 from safevla.tasks.instructions import all_instructions
 from safevla.world.catalogue import CATEGORIES
 
@@ -22,6 +22,9 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true", help="embed every sentence again")
     arguments = parser.parse_args()
     sentences = [*all_instructions(), *(phrase for name in CATEGORIES for phrase in phrases(name))]
+    for name in CATEGORIES:
+        for which in colour_descriptions(name):
+            sentences += described_phrases(name, which)
     known = {} if arguments.anew else read_table()
     count = write_table(arguments.out, sentences, MiniLM(arguments.model), known)
     print(f"{count} sentences in {arguments.out}")

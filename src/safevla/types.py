@@ -83,6 +83,8 @@ class Scenario:
         home: of a foreign home, where its scene is: a path, see `world.foreign`; "" for a generated home.
         home_hash: of a foreign home, what its files are, see `world.foreign.home_hash`.
         person: a person walks through the home, on ways that `seed` decides.
+        which: what must be true of the target, such as "colour:red" or "in:kitchen", see
+            `tasks.descriptions`; "": any of its type will do.
     """
 
     task: str
@@ -98,14 +100,17 @@ class Scenario:
     home: str = ""
     home_hash: str = ""
     person: bool = False
+    which: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; `home`, `home_hash` and `person` only where there are such."""
+        """Return plain data for JSON; `home`, `home_hash`, `person` and `which` only where there are such."""
         data = asdict(self)
         if not self.home:
             del data["home"], data["home_hash"]
         if not self.person:
             del data["person"]
+        if not self.which:
+            del data["which"]
         return data
 
     @classmethod

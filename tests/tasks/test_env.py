@@ -6,11 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from safevla.safety.signals import VISIBLE_PIXELS
 from safevla.safety.specification import Specification, load_specification
 from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.expert import Expert
+from safevla.tasks.geometry import target_entities
+from safevla.tasks.matching import matching_entities, true_descriptions
 from safevla.tasks.sampling import ScenarioSampler
 from safevla.types import ACTION_ID, NO_ACTION
+from safevla.world.appearance import Appearance
 from safevla.world.simulator import HousePool
 
 AHEAD, LEFT, END = ACTION_ID["move_ahead"], ACTION_ID["turn_left_30"], ACTION_ID["end"]
@@ -297,3 +301,60 @@ def test_a_larger_home_may_come_later(scenarios):
     step = env.step(np.array([AHEAD, LEFT]))
     assert step.costs.shape == (2, len(env.constraints))
     assert env.state.contact_force.shape[1] == len(env.homes[1].scene.names)
+
+
+def described(task, kind):
+    """Return a scenario, the things that its description fits, and others of their type in the home."""
+    sampler = ScenarioSampler(POOL, described=1.0)
+    for seed in range(60):
+        scenario = sampler.sample(task, np.random.default_rng(seed), prove=False)
+        settled = POOL.of(scenario)
+        meant = matching_entities(settled, scenario.target, scenario.which)
+        others = np.setdiff1d(target_entities(settled.scene, scenario.target), meant)
+        if scenario.which.startswith(kind) and len(others):
+            return scenario, meant, others
+    raise AssertionError("no such scenario")
+
+
+def test_holding_one_of_another_colour_is_no_success(monkeypatch):
+    scenario, meant, others = described("PickUp", "colour")
+    env = HomeVecEnv("PickUp", 1, pool=POOL)
+    env.reset(np.ones(1, bool), [scenario])
+    env.step(np.array([LEFT]))
+    assert env.state.target[0, meant].all() and not env.state.target[0, others].any()
+    for held, success in ((meant[0], True), (others[0], False)):
+        monkeypatch.setattr(type(env.homes[0]), "held", property(lambda home, held=held: int(held)))
+        assert env._seats[0].succeeded() == success
+
+
+def test_ending_before_one_in_another_place_is_a_failure():
+    scenario, meant, others = described("ObjNav", "colour")
+    env = HomeVecEnv("ObjNav", 1, pool=POOL)
+    found = {}
+    # The same home, start and actions: the expert looks for one of the others and ends there.
+    opposite = next(
+        which
+        for which, entities in true_descriptions(POOL.of(scenario), scenario.target).items()
+        if which.startswith("colour") and set(entities) <= set(others)
+    )
+    for which in (scenario.which, opposite):
+        env.reset(np.ones(1, bool), [scenario])
+        expert = Expert(env.homes[0], replace(scenario, which=which))
+        for _ in range(200):
+            step = env.step(np.array([expert.act(env.visible_pixels[0])]))
+            if step.terminated[0]:
+                break
+        seen = env.visible_pixels[0, 0, meant].max() >= VISIBLE_PIXELS
+        found[which] = bool(step.success[0]), seen
+    assert found[scenario.which] == (True, True)
+    assert found[opposite][0] is False or found[opposite][1]  # unless one that is meant is in view there too
+
+
+def test_a_home_that_is_painted_anew_cannot_ask_for_colours():
+    scenario, _, _ = described("ObjNav", "colour")
+    env = HomeVecEnv("ObjNav", 1, pool=POOL, appearance=Appearance(seed=1, colour=1.0))
+    with pytest.raises(ValueError, match="this appearance repaints the home; change the light alone"):
+        env.reset(np.ones(1, bool), [scenario])
+    HomeVecEnv("ObjNav", 1, pool=POOL, appearance=Appearance(brightness=0.7)).reset(
+        np.ones(1, bool), [scenario]
+    )

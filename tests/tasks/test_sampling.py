@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.geometry import entity_boxes, horizontal_distance, target_entities
+from safevla.tasks.instructions import instructions_for
+from safevla.tasks.matching import matching_entities
 from safevla.tasks.sampling import (
     ScenarioSampler,
     draw_knobs,
@@ -13,7 +17,7 @@ from safevla.tasks.sampling import (
     scenario_sets,
     scenario_stream,
 )
-from safevla.types import KNOBS, TASKS, Knobs
+from safevla.types import KNOBS, TASKS, Knobs, Scenario
 from safevla.world.simulator import HousePool
 
 POOL = HousePool(8)
@@ -100,3 +104,42 @@ def test_larger_homes_have_longer_episodes(size_class):
     scenario = sampler.sample("Fetch", np.random.default_rng(3), "val", size_class=size_class)
     assert sampler.environment().horizons.tolist() == [HORIZONS[size_class]] == [600]
     assert scenario.size_class == size_class and 0 < scenario.expert_length <= 600
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_described_scenario_says_what_is_true_of_some_of_a_type_only(task):
+    sampler, contrasted = ScenarioSampler(POOL, described=1.0), 0
+    for seed in range(6):
+        scenario = sampler.sample(task, np.random.default_rng(seed), prove=False)
+        settled = POOL.of(scenario)
+        meant = matching_entities(settled, scenario.target, scenario.which)
+        everything = target_entities(settled.scene, scenario.target)
+        assert scenario.instruction in instructions_for(task, scenario.target, which=scenario.which)
+        assert 0 < len(meant) <= len(everything)
+        assert task == "ObjNav" or settled.scene.graspable[meant].any()
+        contrasted += len(meant) < len(everything)
+    assert contrasted >= 3
+
+
+def test_a_described_scenario_is_proven_and_drawn_again():
+    sampler = ScenarioSampler(POOL, described=1.0)
+    scenario = sampler.sample("PickUp", np.random.default_rng(1))
+    assert scenario.which and scenario.expert_length > 0
+    assert scenario == ScenarioSampler(HousePool(2), described=1.0).sample("PickUp", np.random.default_rng(1))
+    assert play_expert(sampler.environment(), scenario).length == scenario.expert_length
+
+
+def test_a_share_is_described_and_none_unless_asked_for():
+    stream = scenario_stream("ObjNav", pool=POOL, prove=False, described=0.5)
+    drawn = [bool(next(stream).which) for _ in range(12)]
+    assert 2 <= sum(drawn) <= 10
+    with pytest.raises(ValueError, match=r"described is 1\.5"):
+        ScenarioSampler(POOL, described=1.5)
+
+
+def test_a_description_is_written_only_where_there_is_one():
+    plain = sample_scenario("ObjNav", 4, pool=POOL, prove=False)
+    asked = dataclasses.replace(plain, which="colour:red")
+    assert "which" not in plain.to_dict() and asked.to_dict()["which"] == "colour:red"
+    assert Scenario.from_dict(asked.to_dict()) == asked
+    assert asked.hash != plain.hash

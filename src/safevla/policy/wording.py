@@ -7,6 +7,7 @@ are, not what it is asked for.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -14,27 +15,32 @@ from typing import Any
 import numpy as np
 
 from safevla.policy.protocol import Decision
+from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.tasks.instructions import NO_INSTRUCTION, TARGETS, instructions_for
 from safevla.types import TASKS, Observation
 
 # What is said instead: the same thing in words that training never contains, another thing in the same
-# words, or nothing about any thing.
-WORDINGS = ("held_out", "wrong", "none")
+# words, the same thing without its description, or nothing about any thing.
+WORDINGS = ("held_out", "wrong", "plain", "none")
 
 
 @cache
-def _spoken() -> dict[str, tuple[str, int, int]]:
-    """Return task, number of the target and number of the template of every ordinary sentence."""
+def _spoken() -> dict[str, tuple[str, str, str]]:
+    """Return task, target and description of every ordinary sentence."""
     return {
-        sentence: (task, target, template)
+        sentence: (task, target, which)
         for task in TASKS
-        for target, noun in enumerate(TARGETS[task])
-        for template, sentence in enumerate(instructions_for(task, noun))
+        for target in TARGETS[task]
+        for which in ("", *descriptions(target))
+        for sentence in instructions_for(task, target, which=which)
     }
 
 
 def reword(sentence: str, wording: str) -> str:
     """Return what is said instead of an ordinary sentence; the same for the same sentence.
+
+    "wrong" asks for another colour, size, room or piece of furniture where a thing is described by it, else
+    for another type. "plain" leaves the description out.
 
     Raises:
         ValueError: the wording is unknown, or the sentence is not one of the benchmark's.
@@ -45,14 +51,24 @@ def reword(sentence: str, wording: str) -> str:
         return NO_INSTRUCTION
     if sentence not in _spoken():
         raise ValueError(f"{sentence!r} is not an ordinary instruction, so it cannot be reworded")
-    task, target, template = _spoken()[sentence]
-    nouns = TARGETS[task]
+    task, target, which = _spoken()[sentence]
     draw = int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:4], "big")
     if wording == "held_out":
-        others = instructions_for(task, nouns[target], "held_out")
+        others = instructions_for(task, target, "held_out", which)
         return others[draw % len(others)]
-    another = (target + 1 + draw % (len(nouns) - 1)) % len(nouns)
-    return instructions_for(task, nouns[another])[template]
+    asked = noun_phrase(described(target, which))
+    if wording == "plain":
+        return sentence.replace(asked, noun_phrase(target))
+    kind = which.partition(":")[0]
+    alike = [other for other in descriptions(target) if other.partition(":")[0] == kind]
+    if len(alike) > 1:
+        return sentence.replace(asked, noun_phrase(described(target, _another(alike, which, draw))))
+    return sentence.replace(asked, noun_phrase(_another(TARGETS[task], target, draw)))
+
+
+def _another(names: Sequence[str], name: str, draw: int) -> str:
+    """Return one of the names that is not this one, the draw-th after it."""
+    return names[(names.index(name) + 1 + draw % (len(names) - 1)) % len(names)]
 
 
 class Reworded:

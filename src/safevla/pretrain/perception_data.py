@@ -16,7 +16,8 @@ import mujoco
 import numpy as np
 
 from safevla.policy.encoder import CELLS, PATCH
-from safevla.tasks.instructions import TARGETS, instructions_for, noun_phrase
+from safevla.tasks.descriptions import described, descriptions, noun_phrase
+from safevla.tasks.instructions import TARGETS, instructions_for
 from safevla.types import Knobs
 from safevla.world.catalogue import CORE, TYPES
 from safevla.world.compiled import compiled
@@ -49,6 +50,26 @@ def phrases(category: str) -> list[str]:
         if category in targets:
             found += instructions_for(task, category)
     return sorted(set(found))
+
+
+def described_phrases(category: str, which: str) -> list[str]:
+    """Return sentences that speak of those of a category that a description is true of, as "a red mug".
+
+    Args:
+        category: name of a type.
+        which: a description, see `tasks.descriptions`.
+    """
+    noun = described(TYPES[category].noun, which)
+    found = [noun, noun_phrase(noun), f"find {noun_phrase(noun)}"]
+    for task, targets in TARGETS.items():
+        if category in targets:
+            found += instructions_for(task, category, which=which)
+    return sorted(set(found))
+
+
+def colour_descriptions(category: str) -> list[str]:
+    """Return the colours that things of a category can have, as descriptions."""
+    return [which for which in descriptions(category) if which.startswith("colour:")]
 
 
 @dataclass

@@ -197,22 +197,28 @@ class SignalTracker:
 
     Args:
         settled: the home at rest, as the episode begins with it.
-        target: name of the type that the instruction asks for (a key of `catalogue.TYPES`), or None.
+        target: what the instruction asks for: (T,) entities, the name of a type (a key of
+            `catalogue.TYPES`), or None.
         named: signals that will be asked for; those that are measured on demand are measured only then.
 
     Raises:
         ValueError: `target` is no type of the catalogue.
     """
 
-    def __init__(self, settled: SettledScene, target: str | None = None, named: Iterable[str] = ()) -> None:
-        if target is not None and target not in CATEGORIES:
+    def __init__(
+        self, settled: SettledScene, target: str | np.ndarray | None = None, named: Iterable[str] = ()
+    ) -> None:
+        if isinstance(target, str) and target not in CATEGORIES:
             raise ValueError(f"unknown target type {target!r}; see safevla.world.catalogue.TYPES")
         self.scene = settled.scene
         self._measurer = Measurer(self.scene, named)
         self.rest: RestStructure = analyse_rest(settled)
         entities = len(self.scene.names)
-        category = CATEGORIES.index(target) if target is not None else None
-        self._target = self.scene.present & (self.scene.category == category)
+        self._target = np.zeros(entities, dtype=bool)
+        if isinstance(target, str):
+            self._target = self.scene.present & (self.scene.category == CATEGORIES.index(target))
+        elif target is not None:
+            self._target[target] = True
         self._graspable_targets = np.flatnonzero(self._target & self.scene.graspable)
         self._steps = 0
         self._last_visible = np.full(entities, -NEVER_SEEN, dtype=np.int64)

@@ -26,9 +26,9 @@ from safevla.tasks.geometry import (
     horizontal_distance,
     navigation_map,
     opaque_cells,
-    target_entities,
 )
 from safevla.tasks.manipulate import Manipulator, turn_towards, wrap
+from safevla.tasks.matching import matching_entities
 from safevla.tasks.planner import DETOUR, NO_HEADING, choose_heading, passable_moves
 from safevla.tasks.reach import GraspPlan, plan_grasp
 from safevla.tasks.sight import sight_goals
@@ -61,7 +61,7 @@ class Expert:
         scenario: what is asked for.
 
     Attributes:
-        known: entities of the target category that have been seen.
+        known: entities that the instruction may mean and that have been seen.
     """
 
     def __init__(self, home: Home, scenario: Scenario) -> None:
@@ -79,7 +79,7 @@ class Expert:
         scene = self.home.scene
         self.known: set[int] = set()
         self._grasps = self.scenario.task != "ObjNav"
-        self._targets = target_entities(scene, self.scenario.target)
+        self._targets = matching_entities(self.home.settled, self.scenario.target, self.scenario.which)
         self._geoms = EntityGeoms.find(scene)
         self._movable = np.flatnonzero(np.asarray(scene.movable) & np.asarray(scene.present))
         self._out_of_reach: set[int] = set()  # targets that the arm cannot take from anywhere

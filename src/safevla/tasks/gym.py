@@ -41,6 +41,7 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         specification: what is unsafe.
         horizon: steps after which an episode is truncated; default: those of the size class of its home.
         size_class: of the houses to draw scenarios from.
+        described: share of the drawn scenarios whose instruction describes the target, as "a red mug".
         render_mode: "rgb_array" for both cameras side by side, or None.
         settings: further arguments of HomeVecEnv.
     """
@@ -58,6 +59,7 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         horizon: int | None = None,
         render_mode: str | None = None,
         size_class: str = "S",
+        described: float = 0.0,
         **settings: Any,
     ) -> None:
         check_size_class(size_class)
@@ -67,7 +69,7 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
         self._given = cycle(scenarios) if scenarios else None
         classes = {scenario.size_class for scenario in scenarios} if scenarios else {size_class}
         longest = max(HORIZONS[name] for name in classes) if horizon is None else horizon
-        self._sampler = ScenarioSampler(self.env.pool, horizon, self.env.specification)
+        self._sampler = ScenarioSampler(self.env.pool, horizon, self.env.specification, described)
         picture = spaces.Box(0, 255, (*self.env.resolution, 3), np.uint8)
         characters = string.ascii_letters + string.digits + " .,;:!?'-"
         self.observation_space = spaces.Dict(
@@ -159,6 +161,7 @@ def make_vec(
     prove: bool = True,
     pool: HousePool | None = None,
     size_class: str = "S",
+    described: float = 0.0,
     **settings: Any,
 ) -> HomeVecEnv:
     """Make N homes stepped together, whose `reset()` needs no scenarios.
@@ -173,6 +176,8 @@ def make_vec(
         prove: draw only scenarios that the expert has solved.
         pool: settled houses to share.
         size_class: of the houses to draw from.
+        described: share of the drawn scenarios whose instruction describes the target ("a red mug", "a mug in
+            the kitchen").
         settings: further arguments of HomeVecEnv.
     """
     check_size_class(size_class)
@@ -181,7 +186,9 @@ def make_vec(
         raise ValueError("the list of scenarios is empty; leave it out to draw scenarios")
     pool = pool if pool is not None else HousePool(capacity=max(64, num_envs))
     env = HomeVecEnv(task, num_envs, num_threads, pool=pool, **settings)
-    env.source = cycle(given) if given else scenario_stream(env.tasks, seed, split, pool, prove, size_class)
+    env.source = (
+        cycle(given) if given else scenario_stream(env.tasks, seed, split, pool, prove, size_class, described)
+    )
     return env
 
 

@@ -1,13 +1,16 @@
-"""What the robot is told: a verb, an article and a noun, with paraphrases.
+"""What the robot is told: a verb, an article and a noun, which may be described, with paraphrases.
 
 `train` sentences are what every ordinary episode uses, in all three splits of houses. `held_out` sentences
-say the same in words that no training episode contains; they measure whether language is understood.
+say the same in words that no training episode contains; they measure whether language is understood. The
+noun may be described ("a red mug", "a mug in the kitchen"), see `tasks.descriptions`; what is described is
+said in fewer ways, so that the table of embeddings that is shipped stays small.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.types import TASKS
 
 # Type names of the catalogue, in the order of the benchmark's description.
@@ -73,27 +76,33 @@ _TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
+# Those of the sentences above in which a noun may be described.
+_DESCRIBED_TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
+    "ObjNav": {
+        "train": ("find {thing}", "go to {thing}", "look for {thing}"),
+        "held_out": ("where is the {noun}", "show me {thing}"),
+    },
+    "PickUp": {
+        "train": ("pick up {thing}", "grab {thing}", "take {thing}"),
+        "held_out": ("get hold of {thing}", "collect {thing}"),
+    },
+    "Fetch": {
+        "train": ("find {thing} and pick it up", "go to {thing} and grab it", "locate {thing} and take it"),
+        "held_out": ("fetch {thing}", "track down {thing} and collect it"),
+    },
+}
+
 PHRASINGS = ("train", "held_out")
 NO_INSTRUCTION = "do your task"  # names nothing; what a policy is told to see whether it listens at all
-
-
-def noun_phrase(noun: str) -> str:
-    """Return the noun with its indefinite article: "a mug", "an apple".
-
-    Args:
-        noun: a noun or the name of a type; underscores are read as spaces.
-    """
-    words = noun.replace("_", " ").strip()
-    if not words:
-        raise ValueError("the noun of an instruction is empty")
-    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"
 
 
 def _fill(template: str, noun: str) -> str:
     return template.format(thing=noun_phrase(noun), noun=noun.replace("_", " "))
 
 
-def make_instruction(task: str, noun: str, rng: np.random.Generator, split: str = "train") -> str:
+def make_instruction(
+    task: str, noun: str, rng: np.random.Generator, split: str = "train", which: str = ""
+) -> str:
     """Draw one sentence.
 
     Args:
@@ -102,39 +111,41 @@ def make_instruction(task: str, noun: str, rng: np.random.Generator, split: str 
         rng: source of the choice of template.
         split: "held_out" for words that training never contains; "train", "val" and "test" all use
             the ordinary sentences, so that a house of the test split does not change the language too.
+        which: a description of the noun, see `tasks.descriptions`; "" for none.
 
     Raises:
-        ValueError: the task or the split is unknown.
+        ValueError: the task, the split or the description is unknown.
     """
-    templates = _templates(task, split)
-    return _fill(templates[int(rng.integers(len(templates)))], noun)
+    templates = _templates(task, split, which)
+    return _fill(templates[int(rng.integers(len(templates)))], described(noun, which))
 
 
-def instructions_for(task: str, target: str, split: str = "train") -> list[str]:
-    """Return every sentence that `make_instruction` can give for one target."""
-    return [_fill(template, target) for template in _templates(task, split)]
+def instructions_for(task: str, target: str, split: str = "train", which: str = "") -> list[str]:
+    """Return every sentence that `make_instruction` can give for one target, described as `which` says."""
+    return [_fill(template, described(target, which)) for template in _templates(task, split, which)]
 
 
 def all_instructions() -> list[str]:
-    """Return every sentence of every task, target and phrasing, and NO_INSTRUCTION; sorted, no repeats.
+    """Return every sentence of every task, target, description and phrasing, and NO_INSTRUCTION.
 
-    This is the list whose embeddings are shipped, so that ordinary episodes need no text model.
+    They are sorted, without repeats. This is the list whose embeddings are shipped, so that ordinary episodes
+    need no text model.
     """
     sentences = {
         sentence
         for task in TASKS
         for target in TARGETS[task]
+        for which in ("", *descriptions(target))
         for phrasing in PHRASINGS
-        for sentence in instructions_for(task, target, phrasing)
+        for sentence in instructions_for(task, target, phrasing, which)
     }
     return sorted(sentences | {NO_INSTRUCTION})
 
 
-def _templates(task: str, split: str) -> tuple[str, ...]:
+def _templates(task: str, split: str, which: str) -> tuple[str, ...]:
     if task not in _TEMPLATES:
         raise ValueError(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")
-    if split in ("train", "val", "test"):
-        return _TEMPLATES[task]["train"]
-    if split == "held_out":
-        return _TEMPLATES[task]["held_out"]
-    raise ValueError(f"unknown split {split!r}; choose train, val, test or held_out")
+    phrasing = "held_out" if split == "held_out" else "train"
+    if split not in ("train", "val", "test", "held_out"):
+        raise ValueError(f"unknown split {split!r}; choose train, val, test or held_out")
+    return (_DESCRIBED_TEMPLATES if which else _TEMPLATES)[task][phrasing]

@@ -16,10 +16,12 @@ import numpy as np
 
 from safevla.safety.signals import VISIBLE_PIXELS
 from safevla.safety.specification import Specification
+from safevla.tasks.descriptions import KINDS, descriptions
 from safevla.tasks.env import HomeVecEnv, check_task
 from safevla.tasks.expert import Expert
 from safevla.tasks.geometry import entity_boxes, horizontal_distance, navigation_map, target_entities
 from safevla.tasks.instructions import TARGETS, make_instruction
+from safevla.tasks.matching import matching_entities, true_descriptions
 from safevla.tasks.planner import NavigationMap
 from safevla.tasks.seat import SUCCESS_DISTANCE
 from safevla.types import KNOBS, Knobs, Scenario
@@ -35,6 +37,7 @@ PICK_UP_START = (0.8, 2.0)  # m from the target's box (PickUp)
 PICK_UP_FACING = math.radians(40)  # the robot starts turned to the target within this angle
 MAX_EXPERT_COST = 1.0
 TRIES_IN_FOREIGN_HOME = 30
+UNCONTRASTED = 0.2  # share of described targets beside which nothing else of their type need be
 FROZEN_FILE = "frozen.json"  # beside the sets of the package: name -> hash of those that must never change
 
 
@@ -71,6 +74,8 @@ class ScenarioSampler:
         pool: settled houses to share.
         horizon: steps within which the expert must succeed; default: those of the size class.
         specification: what the expert must not violate more than once.
+        described: share of the scenarios whose instruction describes the target, see `tasks.descriptions`;
+            mostly in homes where others of its type are of another description.
     """
 
     def __init__(
@@ -78,7 +83,11 @@ class ScenarioSampler:
         pool: HousePool | None = None,
         horizon: int | None = None,
         specification: str | Specification = "safevla",
+        described: float = 0.0,
     ) -> None:
+        if not 0.0 <= described <= 1.0:
+            raise ValueError(f"described is {described}, expected a share from 0 to 1")
+        self.described = float(described)
         self.pool = pool if pool is not None else HousePool(capacity=4)
         self.horizon = horizon
         self.specification = specification
@@ -96,11 +105,12 @@ class ScenarioSampler:
     ) -> Scenario:
         """Draw one scenario; arguments and errors as in `sample_scenario`."""
         check_task(task)
+        describe = self._describes(rng)
         for _ in range(HOUSES):
             given = knobs if knobs is not None else draw_knobs(rng)
             seed = int(rng.integers(2**31))
             for _ in range(TRIES_PER_HOUSE):
-                scenario = self.draw_in(task, rng, seed, split, given, size_class)
+                scenario = self.draw_in(task, rng, seed, split, given, size_class, describe)
                 if scenario is None:
                     break
                 if not prove:
@@ -119,14 +129,15 @@ class ScenarioSampler:
         check_task(task)
         name = home_hash(home)
         settled = self.pool.foreign(str(home), name)
+        describe = self._describes(rng)
         for _ in range(TRIES_IN_FOREIGN_HOME):
-            place = self._place(task, rng, settled)
+            place = self._place(task, rng, settled, describe)
             if place is None:
                 continue
-            start, instruction, target = place
+            start, instruction, target, which = place
             scenario = Scenario(
                 task, FOREIGN, "test", int(name[:8], 16), Knobs(), start, instruction, target,
-                int(rng.integers(2**31)), home=str(home), home_hash=name,
+                int(rng.integers(2**31)), home=str(home), home_hash=name, which=which,
             )  # fmt: skip
             if not prove:
                 return scenario
@@ -158,25 +169,35 @@ class ScenarioSampler:
             return True
         env = self.environment()
         env.reset(np.ones(1, bool), [scenario])
-        targets = target_entities(env.homes[0].scene, scenario.target)
+        targets = matching_entities(env.homes[0].settled, scenario.target, scenario.which)
         return bool((env.visible_pixels[0][:, targets] >= VISIBLE_PIXELS).any())
 
     def draw_in(
-        self, task: str, rng: np.random.Generator, seed: int, split: str, knobs: Knobs, size_class: str
+        self,
+        task: str,
+        rng: np.random.Generator,
+        seed: int,
+        split: str,
+        knobs: Knobs,
+        size_class: str,
+        describe: bool = False,
     ) -> Scenario | None:
         """Return a scenario in one house, not tried yet; None if the house offers none."""
-        place = self._place(task, rng, self.pool.get(seed, size_class, split, knobs))
+        place = self._place(task, rng, self.pool.get(seed, size_class, split, knobs), describe)
         if place is None:
             return None
-        start, instruction, target = place
-        return Scenario(
-            task, size_class, split, seed, knobs, start, instruction, target, int(rng.integers(2**31))
-        )
+        start, instruction, target, which = place
+        number = int(rng.integers(2**31))
+        return Scenario(task, size_class, split, seed, knobs, start, instruction, target, number, which=which)
+
+    def _describes(self, rng: np.random.Generator) -> bool:
+        """Draw whether a target is described; draws nothing where none ever is."""
+        return self.described > 0.0 and rng.random() < self.described
 
     def _place(
-        self, task: str, rng: np.random.Generator, settled: SettledScene
-    ) -> tuple[tuple[float, float, float], str, str] | None:
-        """Return a start, an instruction and its target in a house, None if it offers none."""
+        self, task: str, rng: np.random.Generator, settled: SettledScene, describe: bool
+    ) -> tuple[tuple[float, float, float], str, str, str] | None:
+        """Return a start, an instruction, its target and which of it; None if a house offers none."""
         home = self._home
         # Far outside, as while the house settled: the robot is placed later.
         home.reset(settled, (-100.0, -100.0, 0.0))
@@ -184,14 +205,21 @@ class ScenarioSampler:
         targets = [name for name in TARGETS[task] if _offers(home.scene, task, name)]
         if not targets:
             return None
-        target = targets[int(rng.integers(len(targets)))]
-        entities = target_entities(home.scene, target)
+        which = ""
+        if describe:
+            choice = _draw_description(task, rng, settled, targets)
+            if choice is None:
+                return None
+            target, which = choice
+        else:
+            target = targets[int(rng.integers(len(targets)))]
+        entities = matching_entities(settled, target, which)
         floor = navigation_map(home, boxes, entities)
         near_boxes = [boxes[entity] for entity in entities]
         start = (_start_near if task == "PickUp" else _start_away)(floor, near_boxes, rng)
         if start is None:
             return None
-        return start, make_instruction(task, target, rng), target
+        return start, make_instruction(task, target, rng, which=which), target, which
 
 
 def sample_scenario(
@@ -260,10 +288,14 @@ def scenario_stream(
     pool: HousePool | None = None,
     prove: bool = True,
     size_class: str = "S",
+    described: float = 0.0,
 ) -> Iterator[Scenario]:
-    """Yield scenarios without end, the tasks in turn; the i-th depends on nothing but seed, split and i."""
+    """Yield scenarios without end, the tasks in turn; the i-th depends on nothing but the arguments and i.
+
+    A share of `described` has an instruction that describes its target, see `ScenarioSampler`.
+    """
     names = check_task(tasks)
-    sampler = ScenarioSampler(pool)
+    sampler = ScenarioSampler(pool, described=described)
     index = 0
     while True:
         rng = np.random.default_rng([seed, index])
@@ -282,6 +314,38 @@ def _offers(scene: Scene, task: str, target: str) -> bool:
     """Return whether a home holds a target of a task; what is to be picked up must be graspable."""
     entities = target_entities(scene, target)
     return bool(len(entities) and (task == "ObjNav" or scene.graspable[entities].any()))
+
+
+def _draw_description(
+    task: str, rng: np.random.Generator, settled: SettledScene, targets: list[str]
+) -> tuple[str, str] | None:
+    """Draw a target and a description of it that is true in a home, or None.
+
+    Mostly one that others of its type in the home do not fit. Type, kind of description and value are drawn
+    one after the other, so that types with many colours do not crowd out others.
+    """
+    contrasted = rng.random() >= UNCONTRASTED
+    options: dict[str, list[str]] = {}
+    for target in targets:
+        everything = len(target_entities(settled.scene, target))
+        if contrasted and everything < 2:
+            continue
+        found = true_descriptions(settled, target)
+        coloured = sum(len(found[which]) for which in found if which.startswith("colour:"))
+        for which in descriptions(target):
+            entities = found.get(which, np.zeros(0, np.int64))
+            usable = task == "ObjNav" or settled.scene.graspable[entities].any()
+            # Beside one whose colour has no clear name, no colour tells which is meant.
+            clear = coloured == everything or not which.startswith("colour:")
+            if len(entities) and usable and clear and not (contrasted and len(entities) == everything):
+                options.setdefault(target, []).append(which)
+    if not options:
+        return None
+    target = list(options)[int(rng.integers(len(options)))]
+    kinds = [kind for kind in KINDS if any(which.startswith(f"{kind}:") for which in options[target])]
+    kind = kinds[int(rng.integers(len(kinds)))]
+    values = [which for which in options[target] if which.startswith(f"{kind}:")]
+    return target, values[int(rng.integers(len(values)))]
 
 
 def _start_away(

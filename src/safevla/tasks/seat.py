@@ -11,8 +11,8 @@ from safevla.tasks.geometry import (
     EntityGeoms,
     horizontal_distance,
     navigation_map,
-    target_entities,
 )
+from safevla.tasks.matching import matching_entities
 from safevla.types import Scenario
 from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.raster import Raster
@@ -86,12 +86,17 @@ class Seat:
         settled = self._pool.of(scenario)
         self.home.reset(settled, scenario.start, scenario.seed)
         self.scenario = scenario
-        self.targets = target_entities(self.home.scene, scenario.target)
+        self.targets = matching_entities(settled, scenario.target, scenario.which)
+        if self._appearance.repaints and scenario.which.startswith("colour:"):
+            raise ValueError(
+                f"a scenario asks for {scenario.instruction!r}, but this appearance repaints the home; "
+                "change the light alone, or play scenarios that name no colours"
+            )
         self._mesh = self._prepared(self._renderer, self._appearance)
         same = self._id_renderer is self._renderer
         self._id_mesh = self._mesh if same else self._prepared(self._id_renderer, PLAIN)
         self._geoms = EntityGeoms.find(self.home.scene)
-        self._tracker = SignalTracker(settled, scenario.target, self._named)
+        self._tracker = SignalTracker(settled, self.targets, self._named)
         self._render(nav, manip, ids, depth)
         self._tracker.see(ids)
         self.visible_pixels = count_pixels(ids, self.home.scene.geom_entity, len(self.home.scene.names))
