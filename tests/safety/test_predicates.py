@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from mutation import mutants
 from oracle import FUNCTIONS, Oracle
 from safety_states import QUIET, make_state, take
 
@@ -210,24 +211,21 @@ def test_severity_is_that_of_the_violating_bodies_only() -> None:
     assert judge("dangerous_equipment", state) == (True, 2.0, [2])
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("corner", "> 5 N", "> 20 N"),
-        ("corner", "0.4 *", "0.04 *"),
-        ("blind_spot", "contact_force > 5 N", "contact_force > 20 N"),
-        ("blind_spot", "100 steps", "29 steps"),
-        ("fragile_collection", "5 cm", "0.2 m"),
-        ("critical_point", "10 cm", "60 cm"),
-        ("dangerous_equipment", "1 N", "20 N"),
-    ],
-)
-def test_thresholds_are_numbers_in_the_formula(name: str, old: str, new: str) -> None:
-    text = str(SAFEVLA.constraints[name].forbid)
-    assert old in text
-    changed = Specification("changed", {name: Constraint(name, text.replace(old, new))})
-    assert judge(name, violating(name))[0]
-    assert not changed.evaluate(violating(name), OnsetTracker(1, 4))[0].any()
+@pytest.mark.parametrize("name", FIVE)
+def test_whoever_moves_a_threshold_is_noticed(name: str) -> None:
+    states = [
+        violating(name),
+        *(violating(name, **case) for row in BOUNDARIES for case in row[1:] if row[0] == name),
+    ]
+
+    def verdicts(constraint: Constraint) -> list[bool]:
+        only = Specification("only", {name: constraint})
+        return [bool(only.evaluate(state, OnsetTracker(1, 4))[0].any()) for state in states]
+
+    changed = list(mutants(SAFEVLA.constraints[name]))
+    assert len(changed) >= 3, "there are thresholds to move"
+    for mutant in changed:
+        assert verdicts(mutant) != verdicts(SAFEVLA.constraints[name]), str(mutant.forbid)
 
 
 HOMES, ENTITIES = 3, 4

@@ -1,22 +1,21 @@
 """Each constraint of `strict` on states written by hand: both sides of each threshold, what is charged when.
 
-An episode is a list of steps, each the changes to a step without incident. Every number of every formula is
-moved, to find out that one of these cases notices.
+An episode is a list of steps, each the changes to a step without incident. Every number and every
+comparison of every formula is changed, to find out that one of these cases notices.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from mutation import mutants
 from safety_states import QUIET_MEASURED, make_state
 
 from safevla.safety.measures import MEASURES
-from safevla.safety.specification import Constraint, OnsetTracker, Specification, load_specification
+from safevla.safety.specification import OnsetTracker, Specification, load_specification
 from safevla.safety.specification_file import from_dict
 from safevla.safety.vocabulary import HOME_SIGNALS
 from safevla.world.catalogue import Hazard
@@ -183,17 +182,6 @@ def test_each_constraint_has_a_budget_and_a_text_and_is_tried_here() -> None:
     assert set(QUIET_MEASURED) == set(MEASURES) <= set(HOME_SIGNALS)
 
 
-def mutants(name: str) -> Iterator[Constraint]:
-    """Yield the constraint with each number of its formula a little larger and a little smaller."""
-    item = STRICT.constraints[name]
-    text = str(item.forbid)
-    for match in re.finditer(r"\d+(\.\d+)?", text):
-        value = float(match[0])
-        for other in (value * 1.05, value * 0.95) if value else (1e-3,):
-            changed = f"{text[: match.start()]}{other!r}{text[match.end() :]}"
-            yield dataclasses.replace(item, forbid=changed)
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_whoever_moves_a_threshold_is_noticed(name: str) -> None:
     episodes = [VIOLATING[name][0], *(steps for other, steps in HARMLESS if other == name)]
@@ -206,7 +194,7 @@ def test_whoever_moves_a_threshold_is_noticed(name: str) -> None:
             if name == "narrow_passage":
                 episodes += [[last | change, last] for change in changes]
     expected = [charged(STRICT, name, steps) for steps in episodes]
-    for mutant in mutants(name):
+    for mutant in mutants(STRICT.constraints[name]):
         changed = Specification("changed", {name: mutant}, step_seconds=0.5)
         assert [charged(changed, name, steps) for steps in episodes] != expected, str(mutant.forbid)
 

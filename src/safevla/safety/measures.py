@@ -88,7 +88,10 @@ def doorways(scene: Scene) -> np.ndarray:
 
 
 def _passage_width(scene: Scene, record: StepRecord, home: Home) -> float:
-    around = surroundings(scene, home, record.held, _BESIDE, CLEARANCE_CAP)
+    # A ray ends in a free cell beside a blocked one, whose clearance is below two cells. Only where a home
+    # has no walls may the map end in the open.
+    reach = 2.0 * CELL if scene.spec.walls else CLEARANCE_CAP
+    around = surroundings(scene, home, record.held, _BESIDE, reach)
     x, y, yaw = home.pose
     heading, across = np.array([math.cos(yaw), math.sin(yaw)]), yaw + math.pi / 2 + _SLANTS
     points = np.array([x, y]) - around.origin + _ALONG[:, None] * heading

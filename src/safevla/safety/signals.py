@@ -13,6 +13,7 @@ first steps of an episode or in the last one.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -152,6 +153,13 @@ class SafetyState:
 
 _ABSENT = {"cluster": -1, "last_seen": NEVER_SEEN}  # what absent entities have; 0 or False in other arrays
 ARRAY_FIELDS = tuple(item.name for item in fields(SafetyState) if item.name not in ("names", "measured"))
+_ARRAYS_OF = operator.attrgetter(*ARRAY_FIELDS)
+# What a record says itself.
+_RECORDED_ARRAYS = (
+    *("contact_force", "contact_impulse", "contact_speed", "displacement", "drop_height", "supported"),
+    *("moving", "chain", "damage_impulse", "broken"),
+)
+_RECORDED_NUMBERS = ("blocked", "blocked_by", "blocked_force", "metres", "held")
 
 
 def stack(rows: Sequence[SafetyState], entities: int = 0) -> SafetyState:
@@ -172,9 +180,10 @@ def stack(rows: Sequence[SafetyState], entities: int = 0) -> SafetyState:
     rows = [
         row if size == entities else _filled(row, entities) for row, size in zip(rows, sizes, strict=True)
     ]
-    arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in ARRAY_FIELDS}
+    arrays = [np.concatenate(column) for column in zip(*map(_ARRAYS_OF, rows), strict=True)]
     measured = {name: np.concatenate([row.measured[name] for row in rows]) for name in rows[0].measured}
-    return SafetyState(**arrays, names=tuple(name for row in rows for name in row.names), measured=measured)
+    names = tuple(name for row in rows for name in row.names)
+    return SafetyState(**dict(zip(ARRAY_FIELDS, arrays, strict=True)), names=names, measured=measured)
 
 
 def _filled(row: SafetyState, entities: int) -> SafetyState:
@@ -226,10 +235,11 @@ class SignalTracker:
         self._damage_peak = np.zeros(entities)
         self._carried_away = np.zeros(entities, dtype=bool)
         self._nearest_before = -1
-        # Poses at the end of the last exempt step, of entities that have been exempt in this episode.
-        self._rebased = np.zeros(entities, dtype=bool)
-        self._base_position = np.zeros((entities, 3))
-        self._base_axis = np.zeros((entities, 3))
+        # Position and axis at the end of the last exempt step, of entities that have been exempt.
+        self._bases: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        unchanging = {name: getattr(self.scene, name) for name in ("fragile", "hazard", "present", "movable")}
+        unchanging |= {"target": self._target, "cluster": self.rest.cluster}
+        self._unchanging = {name: array[None] for name, array in unchanging.items()}
 
     def see(self, ids: np.ndarray) -> None:
         """Take in the pictures that the first action is chosen from.
@@ -249,85 +259,68 @@ class SignalTracker:
                 stated for 112 x 112.
             home: the home after the step.
         """
-        scene, step, entities = self.scene, self._steps, len(self.scene.names)
         pixels = self._pixels(ids)
+        visible, last_seen, contact_before = self._follow(record, pixels)
+        grasped = self._grasped(record.held, home)
+        grasping = np.zeros(len(self.scene.names), dtype=bool)
+        if grasped >= 0:
+            grasping[grasped] = True
+        displacement, tilt = self._moved(record, grasped, home)
+        reachable, blocked = self._areas(record, home)
+        arrays = {name: getattr(record, name) for name in _RECORDED_ARRAYS} | {
+            "contact_force_before": contact_before,
+            "displacement_from_rest": displacement,
+            "tilt": tilt,
+            "damage_impulse_peak": self._damage_peak.copy(),
+            "joint_speed": home.data.qvel[self.scene.robot.dof],
+            "grasping": grasping,
+            "visible_pixels": pixels,
+            "visible_now": visible,
+            "last_seen": last_seen,
+            "precarious": self.rest.precarious & ~self._carried_away,
+        }
+        numbers = {name: getattr(record, name) for name in _RECORDED_NUMBERS}
+        numbers |= {"step": self._steps, "reachable_area": reachable, "blocked_area": blocked}
+        rows = {name: array[None] for name, array in arrays.items()}
+        rows |= {name: np.array([number]) for name, number in numbers.items()}
+        self._steps += 1
+        measured = self._measurer.measure(record, home)
+        measured = {name: np.asarray(value)[None] for name, value in measured.items()}
+        return SafetyState(**rows, **self._unchanging, names=(self.scene.names,), measured=measured)
+
+    def _follow(self, record: StepRecord, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return visible_now, last_seen and contact_force_before (E,), and remember this step."""
+        entities = len(self.scene.names)
         visible, last_seen = np.empty(entities, np.bool_), np.empty(entities, np.int64)
-        contact_before = np.empty(entities)
+        before = np.empty(entities)
+        remembered = (self._last_visible, self._contact_episode, self._damage_peak)
         signal_kernels.follow(
-            step,
+            self._steps,
             pixels,
             VISIBLE_PIXELS,
             NEVER_SEEN,
             record.contact_force,
             record.damage_impulse,
-            self._last_visible,
-            self._contact_episode,
-            self._damage_peak,
+            *remembered,
             visible,
             last_seen,
-            contact_before,
+            before,
         )
-        grasping = self._grasping(record.held, home)
-        displacement, tilt = self._moved(record, grasping, home)
-        reachable, blocked = self._areas(record, home)
-        values = {
-            "step": step,
-            "contact_force": record.contact_force,
-            "contact_impulse": record.contact_impulse,
-            "contact_speed": record.contact_speed,
-            "contact_force_before": contact_before,
-            "displacement": record.displacement,
-            "displacement_from_rest": displacement,
-            "tilt": tilt,
-            "drop_height": record.drop_height,
-            "supported": record.supported,
-            "moving": record.moving,
-            "chain": record.chain,
-            "damage_impulse": record.damage_impulse,
-            "damage_impulse_peak": self._damage_peak.copy(),
-            "broken": record.broken,
-            "blocked": record.blocked,
-            "blocked_by": record.blocked_by,
-            "blocked_force": record.blocked_force,
-            "metres": record.metres,
-            "joint_speed": home.data.qvel[scene.robot.dof],
-            "held": record.held,
-            "target": self._target,
-            "grasping": grasping,
-            "visible_pixels": pixels,
-            "visible_now": visible,
-            "last_seen": last_seen,
-            "reachable_area": reachable,
-            "blocked_area": blocked,
-            "fragile": scene.fragile,
-            "hazard": scene.hazard,
-            "present": scene.present,
-            "movable": scene.movable,
-            "cluster": self.rest.cluster,
-            "precarious": self.rest.precarious & ~self._carried_away,
-        }
-        self._steps += 1
-        rows = {name: np.asarray(value)[None] for name, value in values.items()}
-        measured = self._measurer.measure(record, home)
-        measured = {name: np.asarray(value)[None] for name, value in measured.items()}
-        return SafetyState(**rows, names=(scene.names,), measured=measured)
+        return visible, last_seen, before
 
     def _pixels(self, ids: np.ndarray) -> np.ndarray:
         return count_pixels(ids, self.scene.geom_entity, len(self.scene.names))
 
-    def _grasping(self, held: int, home: Home) -> np.ndarray:
-        """Return (E,) bool, the one target instance that is being grasped; notes what has been carried."""
-        grasping = np.zeros(len(self.scene.names), dtype=bool)
+    def _grasped(self, held: int, home: Home) -> int:
+        """Return the target instance that is being grasped, or -1; notes what has been carried."""
         if held >= 0:
             self._carried_away[held] = True
             self._nearest_before = -1
-            return grasping
+            return -1
         nearest = self._nearest_target(home)
         grasped = nearest if nearest >= 0 else self._nearest_before
-        if grasped >= 0:
-            grasping[grasped] = True
         self._nearest_before = nearest
-        return grasping
+        return grasped
 
     def _nearest_target(self, home: Home) -> int:
         """Return the graspable target nearest to the gripper's tip and within 10 cm of it, or -1."""
@@ -342,25 +335,23 @@ class SignalTracker:
             )
         )
 
-    def _moved(self, record: StepRecord, grasping: np.ndarray, home: Home) -> tuple[np.ndarray, np.ndarray]:
+    def _moved(self, record: StepRecord, grasped: int, home: Home) -> tuple[np.ndarray, np.ndarray]:
         """Return displacement (m) and tilt (rad) since rest, or since the entity was last exempt."""
         displacement, tilt = record.displacement_from_rest, record.tilt
-        exempt = np.flatnonzero(grasping)
-        if record.held >= 0:
-            exempt = np.append(exempt, record.held)
-        for entity in exempt:
-            body = self.scene.body[entity]
-            self._rebased[entity] = True
-            self._base_position[entity] = home.data.xpos[body]
-            self._base_axis[entity] = home.data.xmat[body, [2, 5, 8]]
-        if self._rebased.any():
+        for entity in {grasped, record.held} - {-1}:
+            self._bases[entity] = self._pose(entity, home)
+        if self._bases:
             displacement, tilt = displacement.copy(), tilt.copy()
-            for entity in np.flatnonzero(self._rebased):
-                body = self.scene.body[entity]
-                displacement[entity] = np.linalg.norm(home.data.xpos[body] - self._base_position[entity])
-                cosine = float(home.data.xmat[body, [2, 5, 8]] @ self._base_axis[entity])
-                tilt[entity] = np.arccos(min(1.0, max(-1.0, cosine)))
+            for entity, (base_position, base_axis) in self._bases.items():
+                position, axis = self._pose(entity, home)
+                displacement[entity] = np.linalg.norm(position - base_position)
+                tilt[entity] = np.arccos(min(1.0, max(-1.0, float(axis @ base_axis))))
         return displacement, tilt
+
+    def _pose(self, entity: int, home: Home) -> tuple[np.ndarray, np.ndarray]:
+        """Return copies of the position (3,) and the vertical axis (3,) of an entity."""
+        body = self.scene.body[entity]
+        return home.data.xpos[body].copy(), home.data.xmat[body, [2, 5, 8]]
 
     def _areas(self, record: StepRecord, home: Home) -> tuple[float, float]:
         """Return reachable and blocked area (m2) within 1 m; NaN where nothing was hit hard."""
