@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +59,26 @@ def trace(scenarios, num_threads=1, steps=25, pool=POOL):
 
 def test_the_same_bytes_for_one_and_two_threads(scenarios):
     assert trace(scenarios, 1) == trace(scenarios, 2)
+
+
+def test_while_one_home_takes_long_the_others_act_before_pictures_are_drawn():
+    """So that drawing is left to do for whoever is free, and the last home to act is not waited for."""
+    env, log, drawn = HomeVecEnv(num_envs=4, num_threads=2), [], threading.Event()
+
+    def act(index):
+        log.append(("act", index))
+        if index == 0:
+            assert drawn.wait(30)
+
+    def draw(index):
+        log.append(("draw", index))
+        if len([what for what, _ in log if what == "draw"]) == 3:
+            drawn.set()
+
+    env._for_each([0, 1, 2, 3], act, draw)
+    env.close()
+    assert [what for what, _ in log] == ["act"] * 4 + ["draw"] * 4 and log[-1] == ("draw", 0)
+    assert {index for what, index in log if what == "draw"} == {0, 1, 2, 3}
 
 
 def test_the_same_bytes_in_another_process(scenarios):

@@ -196,7 +196,7 @@ class HomeVecEnv:
         def start(index: int) -> None:
             self._seats[index].reset(given[index], *self._pictures(index))
 
-        self._for_each(start, chosen.tolist())
+        self._for_each(chosen.tolist(), start)
         self._ended[chosen] = False
         self._last_action[chosen] = NO_ACTION
         self._step[chosen] = 0
@@ -233,11 +233,14 @@ class HomeVecEnv:
                 raise ValueError(f"action {actions[index]} of home {index} is not in 0..{len(ACTIONS) - 1}")
         self._own_pictures(playing)
 
-        def advance(index: int) -> None:
-            self._rows[index] = self._seats[index].act(int(actions[index]), *self._pictures(index))
+        def act(index: int) -> None:
+            self._seats[index].act(int(actions[index]))
+
+        def look(index: int) -> None:
+            self._rows[index] = self._seats[index].look(*self._pictures(index))
 
         # What has just been simulated will likely be again, which takes longest: those homes go first.
-        self._for_each(advance, sorted(acting, key=lambda index: not self._seats[index].simulated))
+        self._for_each(sorted(acting, key=lambda index: not self._seats[index].simulated), act, look)
         self._last_action[acting] = actions[acting]
         self._step[acting] += 1
         costs, events = self._charge(playing)
@@ -311,24 +314,31 @@ class HomeVecEnv:
             raise ValueError(f"{name} is {mask.shape} {mask.dtype}, expected ({self.num_envs},) bool")
         return mask
 
-    def _for_each(self, work: Callable[[int], None], indices: list[int]) -> None:
+    def _for_each(
+        self, indices: list[int], work: Callable[[int], None], then: Callable[[int], None] | None = None
+    ) -> None:
         """Do the work of some homes, in this order as threads become free; errors are raised here.
 
         Each thread, this one included, takes the next home when it is done with one, its own homes first:
         they are in the cache of its core. Handing homes out as jobs one by one would cost as much as a step.
+        What comes `then` for a home is left for the end. It takes about as long in each, while the work may
+        take many times as long in one: so no thread has to wait for another's last home.
         """
         threads = min(self.num_threads, len(indices))
         queues = [deque(index for index in indices if index % threads == k) for k in range(threads)]
+        done: list[deque[int]] = [deque() for _ in range(threads)]
 
         def take(number: int) -> None:
-            for k in range(threads):
-                queue = queues[(number + k) % threads]
-                while True:
-                    try:
-                        index = queue.popleft()
-                    except IndexError:
-                        break
+            own = [(number + k) % threads for k in range(threads)]
+            for k in own:
+                for index in emptied(queues[k]):
                     work(index)
+                    done[number].append(index)
+            if then is None:
+                return
+            for k in own:
+                for index in emptied(done[k]):
+                    then(index)
 
         helpers = range(1, threads) if self._threads is not None else ()
         jobs = [self._threads.submit(take, number) for number in helpers] if self._threads else []
@@ -338,3 +348,13 @@ class HomeVecEnv:
             wait(jobs)
         for job in jobs:
             job.result()
+
+
+def emptied(queue: deque[int]) -> Iterator[int]:
+    """Take from the front of a queue, which others may take from as well, until nothing is in it."""
+    while True:
+        try:
+            index = queue.popleft()
+        except IndexError:
+            return
+        yield index

@@ -82,7 +82,7 @@ class Seat:
         ids: np.ndarray,
         depth: np.ndarray | None,
     ) -> None:
-        """Begin an episode and write its first pictures; arguments as in `act`."""
+        """Begin an episode and write its first pictures; arguments as in `look`."""
         settled = self._pool.of(scenario)
         self.home.reset(settled, scenario.start, scenario.seed)
         self.scenario = scenario
@@ -103,18 +103,17 @@ class Seat:
         if self._wants_potential:
             self._begin_potential()
 
-    def act(
-        self,
-        action: int,
-        nav: np.ndarray,
-        manip: np.ndarray,
-        ids: np.ndarray,
-        depth: np.ndarray | None,
+    def act(self, action: int) -> None:
+        """Take one action; `look` says what came of it."""
+        self._record = self.home.act(action)
+        self.bad, self.simulated = self._record.nan, self._record.substeps > 0
+
+    def look(
+        self, nav: np.ndarray, manip: np.ndarray, ids: np.ndarray, depth: np.ndarray | None
     ) -> SafetyState:
-        """Take one action.
+        """Draw the pictures after an action and measure its signals.
 
         Args:
-            action: id of the action.
             nav: (H, W, 3) uint8, written.
             manip: (H, W, 3) uint8, written.
             ids: (2, 112, 112) int32, written.
@@ -123,10 +122,8 @@ class Seat:
         Returns:
             The row of signals of this step (N = 1); it is good until the next step of this home.
         """
-        record = self.home.act(action)
-        self.bad, self.simulated = record.nan, record.substeps > 0
         self._render(nav, manip, ids, depth)
-        row = self._tracker.update(record, ids, self.home)
+        row = self._tracker.update(self._record, ids, self.home)
         self.visible_pixels = row.visible_pixels[0]
         return row
 

@@ -97,7 +97,7 @@ class Memory(NamedTuple):
         used, size = (
             int(self.head_words[at // 8]) for at in (self.layout.arena_used, self.layout.arena_size)
         )
-        same = int(self.head_words[self.layout.arena // 8]) == self.arena.ctypes.data
+        same = int(self.head_words[self.layout.arena // 8]) == self.arena_address
         return same and used < FULL_ARENA * size
 
 
