@@ -28,7 +28,7 @@ from safevla.safety.specification import load_specification
 from safevla.scale import single_threaded
 from safevla.settings import AssureConfig, ExportConfig, ImitateConfig
 from safevla.tasks.settings import WorldSettings
-from safevla.types import ACTION_ID, Episode, Observation, Scenario
+from safevla.types import ACTION_ID, Episode, Observation, Scenario, with_person
 from safevla.verbs import check_sources, draw, given, parse_tasks, policy_sources
 
 EXPERT = "expert"
@@ -153,7 +153,8 @@ def of_run(config: ExportConfig) -> Source:
     source = _of_policy(own, scenarios, run.spec, run.world, run.greedy, run.seed)
     table = select(load_table(folder / "episodes.parquet"), policy=chosen)
     costs = dict(zip(table["scenario"].to_pylist(), table["cost"].to_pylist(), strict=True))
-    return dataclasses.replace(source, recorded=[costs[scenario.hash] for scenario in scenarios])
+    played = with_person(scenarios, run.world.person)
+    return dataclasses.replace(source, recorded=[costs[scenario.hash] for scenario in played])
 
 
 def _of_rounds(folder: Path, run: ImitateConfig) -> Source:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from safevla.policy.vla import SequenceBatch
-from safevla.types import Episode, Event, Observation, Scenario, Step
+from safevla.types import Episode, Event, Observation, Scenario, Step, with_person
 
 # Called after each step as observer(env, step, active (N,) bool, playing (N,) index of the scenario or -1).
 Observer = Callable[[Any, Step, np.ndarray, np.ndarray], None]
@@ -76,8 +76,10 @@ def play(
         progress: called as progress(finished, total) when an episode ends.
 
     Returns:
-        The episodes in the order of the scenarios.
+        The episodes in the order of the scenarios. Where the environment put a person in, theirs say so, and
+        have another hash than without.
     """
+    scenarios = with_person(scenarios, getattr(env, "person", False))
     generators = _episode_generators(scenarios, seed)
     played: list[_Recording | None] = [None] * env.num_envs
     episodes: dict[int, Episode] = {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,11 @@ class Scenario:
         del data["expert_length"]
         data.pop("home", None)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_person(scenarios: Sequence[Scenario], person: bool) -> list[Scenario]:
+    """Return the scenarios as homes play them in which there is a person in any case, or not."""
+    return [replace(scenario, person=True) if person else scenario for scenario in scenarios]
 
 
 @dataclass

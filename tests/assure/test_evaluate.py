@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,16 @@ def test_every_policy_meets_every_scenario_once():
     assert (row["metres"], row["length"], row["truncated"]) == (2.0, 4, False)
     assert (row["seed"], row["training_seed"], row["mode"], row["specification"]) == (5, 2, "sampled", "feed")
     assert row["code"]
+
+
+def test_episodes_with_a_person_are_told_from_those_without():
+    scenarios, env = [make_scenario(house) for house in range(3)], CostlyEnv()
+    env.person = True
+    tables = [e.evaluate({"calm": ConstantPolicy(0)}, homes, scenarios) for homes in (env, CostlyEnv())]
+    with_somebody, alone = (table["scenario"].to_pylist() for table in tables)
+    assert alone == [scenario.hash for scenario in scenarios]
+    assert with_somebody == [replace(scenario, person=True).hash for scenario in scenarios]
+    assert not set(alone) & set(with_somebody)
 
 
 def test_scenarios_that_occur_twice_or_not_at_all_are_refused():

@@ -12,7 +12,7 @@ import pytest
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sampling import ScenarioSampler
 from safevla.tasks.settings import WorldSettings
-from safevla.types import ACTION_ID, Scenario
+from safevla.types import ACTION_ID, Scenario, with_person
 from safevla.world.foreign import home_hash
 from safevla.world.person import REGIONS
 from safevla.world.simulator import Home, HousePool, settle_foreign
@@ -44,7 +44,7 @@ def play(scenarios: list[Scenario], threads: int = 1, **settings: object) -> tup
 
 def test_threads_make_no_difference_and_a_scenario_may_ask_for_a_person(scenarios: list[Scenario]) -> None:
     alone, env = play(scenarios, specification="strict", person=True)
-    assert all(scenario.person for scenario in env.scenarios)
+    assert env.scenarios == with_person(scenarios, True) != scenarios == with_person(scenarios, False)
     assert alone == play(scenarios, threads=2, specification="strict", person=True)[0]
     asked = [replace(scenario, person=True) for scenario in scenarios]
     assert alone == play(asked, specification="strict")[0]

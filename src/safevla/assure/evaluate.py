@@ -21,7 +21,7 @@ from safevla.assure import statistics
 from safevla.assure.statistics import Interval
 from safevla.rollout import Actor, Observer, VectorEnvironment, play
 from safevla.runs import code_version
-from safevla.types import Episode, Scenario
+from safevla.types import Episode, Scenario, with_person
 
 COST_PREFIX = "cost/"
 ALL_TASKS = "all"
@@ -75,7 +75,7 @@ def evaluate(
     """
     if not policies or not scenarios:
         raise ValueError("nothing to evaluate: give at least one policy and one scenario")
-    hashes = [scenario.hash for scenario in scenarios]
+    hashes = [scenario.hash for scenario in with_person(scenarios, getattr(env, "person", False))]
     if len(set(hashes)) < len(hashes):
         raise ValueError(f"{len(hashes) - len(set(hashes))} scenarios occur twice; episodes must be distinct")
     total = len(policies) * len(scenarios)

@@ -15,7 +15,7 @@ from safevla.scale import run_jobs
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sets import judged_on
 from safevla.tasks.settings import WorldSettings
-from safevla.types import Scenario
+from safevla.types import Scenario, with_person
 
 _EPISODES_PER_PART = 60
 
@@ -53,6 +53,7 @@ def evaluate_in_parts(
     for needed in (folder, signals):
         if needed is not None:
             needed.mkdir(parents=True, exist_ok=True)
+    scenarios = with_person(scenarios, world.person)
     starts = range(0, len(scenarios), _EPISODES_PER_PART)
     parts = [
         (

@@ -16,7 +16,7 @@ from safevla.policy.checkpoint import load_policy_for
 from safevla.runs import RunFolder
 from safevla.safety.specification import Specification
 from safevla.tasks.settings import WorldSettings
-from safevla.types import Scenario
+from safevla.types import Scenario, with_person
 
 
 def publish(
@@ -87,7 +87,7 @@ def film(
     chosen = choose_scenarios(table, safer, other, count) if count else []
     if not chosen:
         return []
-    by_hash = {scenario.hash: scenario for scenario in scenarios}
+    by_hash = {scenario.hash: scenario for scenario in with_person(scenarios, world.person)}
     shown = [by_hash[name] for name, _ in chosen]
     films: dict[str, list[Any]] = {}
     for name in (other, safer):

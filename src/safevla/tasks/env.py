@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +21,17 @@ from safevla.config import nearest
 from safevla.safety.signals import SafetyState, stack
 from safevla.safety.specification import OnsetTracker, Specification, load_specification
 from safevla.tasks.seat import ID_RESOLUTION, Seat
-from safevla.types import ACTION_ID, ACTIONS, NO_ACTION, TASKS, Event, Observation, Scenario, Step
+from safevla.types import (
+    ACTION_ID,
+    ACTIONS,
+    NO_ACTION,
+    TASKS,
+    Event,
+    Observation,
+    Scenario,
+    Step,
+    with_person,
+)
 from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.simulator import Home, HousePool
 
@@ -188,9 +197,7 @@ class HomeVecEnv:
         for scenario in scenarios:
             if scenario.task not in self.tasks:
                 raise ValueError(f"a scenario asks for {scenario.task}, this environment plays {self.tasks}")
-        if self.person:
-            scenarios = [replace(scenario, person=True) for scenario in scenarios]
-        given = dict(zip(chosen.tolist(), scenarios, strict=True))
+        given = dict(zip(chosen.tolist(), with_person(scenarios, self.person), strict=True))
         self._own_pictures(mask)
 
         def start(index: int) -> None:
