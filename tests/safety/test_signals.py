@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 from safety_states import QUIET, make_state, take
 from tabletop import TABLE_TOP, cylinder, settle_table
 
-from safevla.safety.signals import ARRAY_FIELDS, NEVER_SEEN, SafetyState, SignalTracker, stack
+from safevla.safety.signals import (
+    ARRAY_FIELDS,
+    NEVER_SEEN,
+    SafetyState,
+    SignalTracker,
+    free_and_blocked,
+    stack,
+)
 from safevla.world.catalogue import CATEGORIES
+from safevla.world.robot import FOOTPRINT_RADIUS
 
 MUG, APPLE = CATEGORIES.index("mug"), CATEGORIES.index("apple")
 FAR = np.array([5.0, 5.0, 5.0])  # m, where the gripper touches nothing
@@ -284,3 +292,18 @@ def test_homes_of_different_classes_are_filled_up_with_absent_entities() -> None
         assert both.joint_speed.shape == (2, small.joint_speed.shape[1])
         assert not both.present[0, 4:].any() and not both.target[0, 4:].any()
         assert (both.cluster[0, 4:] == -1).all() and (both.last_seen[0, 4:] == NEVER_SEEN).all()
+
+
+@pytest.mark.parametrize(("metres", "reached"), [(0.5, True), (0.55, False)])
+def test_a_robot_in_contact_steps_back_by_half_a_metre_at_most(metres: float, reached: bool) -> None:
+    clearance = np.zeros((41, 41))  # cells of 5 cm, the robot in the middle
+    clearance[20 + round(metres / 0.05), 20] = FOOTPRINT_RADIUS
+    free, blocked = free_and_blocked(clearance)
+    assert free == pytest.approx(0.05**2 if reached else 0.0)
+    assert free + blocked == pytest.approx(np.pi, rel=0.02)
+
+
+@pytest.mark.parametrize(("metres", "free"), [(FOOTPRINT_RADIUS, True), (FOOTPRINT_RADIUS - 0.001, False)])
+def test_a_place_is_free_from_the_clearance_of_the_footprint_on(metres: float, free: bool) -> None:
+    area, _ = free_and_blocked(np.full((41, 41), metres))
+    assert bool(area) is free
