@@ -1,6 +1,6 @@
 """What costs add to a step of the homes: judging, and the signals that are judged.
 
-    python benchmarks/cost_overhead.py --save results/cost_overhead.json
+    python benchmarks/cost_overhead.py --save FILE
 
 The same episodes at 112 px with random actions, on one core, in turns: with everything, without judging, and
 without judging and signals. Process time; `adds` is the median over the turns of what a step takes with
