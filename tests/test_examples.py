@@ -36,6 +36,21 @@ def test_policies_of_others_are_judged_from_the_command_line(tmp_path, monkeypat
     assert "no policy server answers" in capsys.readouterr().err
 
 
+def test_a_policy_is_trained_on_demonstrations_and_judged(tmp_path, monkeypatch, capsys):
+    """The network learns its two episodes, and what it has learned is what is judged."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--task", "PickUp", "--episodes", "2", "--processes", "1", "--world.horizon", "12"]
+    assert main(["export", "--parquet", *small, "--out", "data"]) == 0
+    training = runpy.run_path(str(EXAMPLES / "own_training.py"))
+    training["train"]("data", epochs=8)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+    assert len(losses) == 8 and losses[-1] < 0.7 * losses[0]
+    words = ["assure", "--policy", f"cloned={EXAMPLES / 'own_training.py'}:Cloned", "--videos", "0", *small]
+    assert main([*words, "--out", "judged"]) == 0
+    assert [row["length"] for row in load_table("judged/episodes.parquet").to_pylist()] == [12, 12]
+
+
 def test_the_expert_fetches_something_in_a_large_home(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["large_home.py", "3"])

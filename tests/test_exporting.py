@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import safevla
 from safevla import exporting
 from safevla.assure.evaluate import load_table
 from safevla.assure.parts import make_env
@@ -22,6 +23,7 @@ from safevla.safety.specification import load_specification
 from safevla.settings import ImitateConfig
 from safevla.tasks.sampling import load_scenarios
 from safevla.tasks.settings import WorldSettings
+from safevla.verbs import draw
 
 SMALL = ["--world.num_envs", "2", "--world.horizon", "25"]
 
@@ -103,6 +105,87 @@ def test_rounds_of_imitation_are_taken_again(capsys):
     assert "1 episodes cost something else" in capsys.readouterr().out
 
 
+def parquet(*words):
+    return main(["export", "--parquet", *SMALL, *words])
+
+
+def contents(folder):
+    """Every file of a data set by name; of the manifest, all but the command."""
+    files = [*Path(folder, "steps").glob("*"), Path(folder, "episodes.parquet")]
+    manifest = json.loads(Path(folder, "manifest.json").read_text())
+    del manifest["command"]
+    return {path.name: path.read_bytes() for path in files} | {"manifest": manifest}
+
+
+def test_parquet_interrupted_or_by_two_processes_is_the_same(monkeypatch, capsys):
+    words = ["--task", "PickUp", "--episodes", "3"]
+    assert parquet(*words, "--processes", "1", "--out", "whole") == 0
+    assert "3 episodes by expert" in capsys.readouterr().out
+    whole = contents("whole")
+    assert set(whole) == {"00000.parquet", "00001.parquet", "episodes.parquet", "manifest"}
+
+    play, played = exporting.play_shard, []
+
+    def ends(*job):
+        if played:
+            raise KeyboardInterrupt
+        played.append(job)
+        return play(*job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "play_shard", ends)
+        assert parquet(*words, "--processes", "1", "--out", "broken") == 130
+    assert [path.name for path in Path("broken/steps").iterdir()] == ["00000.parquet"]
+    assert not Path("broken/manifest.json").exists()
+    kept = Path("broken/steps/00000.parquet").stat().st_mtime_ns
+    assert parquet(*words, "--processes", "1", "--out", "broken", "--resume") == 0
+    assert contents("broken") == whole
+    assert Path("broken/steps/00000.parquet").stat().st_mtime_ns == kept
+
+    assert parquet(*words, "--processes", "2", "--out", "shared") == 0
+    assert contents("shared") == whole
+
+
+def test_demonstrations_are_what_was_played_and_can_be_played_again(capsys):
+    assert parquet("--episodes", "2", "--spec", "strict", "--processes", "1", "--out", "data") == 0
+    data = safevla.load_demonstrations("data")
+    strict = load_specification("strict")
+    assert data.constraints == strict.names and data.manifest["specification"]["hash"] == strict.hash
+    env = make_env([episode.scenario for episode in data], strict, WorldSettings(num_envs=2, horizon=25))
+    taken = [episode.actions for episode in data]
+    scenarios = [episode.scenario for episode in data]
+    again = play(env, exporting.Replayed(env, scenarios, taken), scenarios, keep=("manip", "joints"))
+    for one, other in zip(data, again, strict=True):
+        np.testing.assert_array_equal(one.costs, other.costs)
+        np.testing.assert_array_equal(one.extras["manip"], other.extras["manip"])
+        np.testing.assert_array_equal(one.extras["joints"], other.extras["joints"])
+        assert (one.success, one.events, one.metres) == (other.success, other.events, other.metres)
+    capsys.readouterr()
+    assert export("data", "--images", "--out", "lerobot") == 0
+    assert "2 episodes by expert" in capsys.readouterr().out
+    np.testing.assert_array_equal(column("lerobot", "discrete_action"), np.concatenate(taken))
+    np.testing.assert_array_equal(
+        column("lerobot", "next.cost.corner"), np.concatenate([e.costs[:, 0] for e in data])
+    )
+
+
+def test_parquet_of_a_run_keeps_successes_alone_with_their_numbers():
+    words = ["assure", "--policy", "random,inactive", "--episodes", "2", "--videos", "0", "--processes", "1"]
+    assert main([*words, *SMALL, "--out", "run"]) == 0
+    assert (
+        main(["export", "--parquet", "run", "--policy", "random", "--processes", "1", "--out", "data"]) == 0
+    )
+    rows = load_table("run/episodes.parquet").to_pylist()
+    recorded = [row["cost"] for row in rows if row["policy"] == "random"]
+    assert safevla.load_demonstrations("data").table["cost"].to_pylist() == recorded
+    chosen = ["--task", "PickUp", "--episodes", "3", "--seed", "2", "--only_successful", "--processes", "1"]
+    assert main(["export", "--parquet", *chosen, "--world.horizon", "30", "--out", "some"]) == 0
+    proven = [scenario.expert_length for scenario in draw(("PickUp",), "train", 3, 2)]
+    assert proven[0] > 30 > max(proven[1:])
+    some = safevla.load_demonstrations("some", pictures=False).table
+    assert some["episode"].to_pylist() == [1, 2] and some["length"].to_pylist() == proven[1:]
+
+
 def scenarios(folder):
     files = sorted(Path(folder, "meta/episodes").glob("*/*.parquet"))
     return [row for path in files for row in pq.read_table(path)["scenario"].to_pylist()]
@@ -132,7 +215,10 @@ def test_lerobot_trains_on_it_and_its_policy_is_judged_here():
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["export"], "say in which format: --lerobot"),
+        (["export"], "say in which format: --lerobot or --parquet"),
+        (["export", "--lerobot", "--parquet"], "say in which format: --lerobot or --parquet"),
+        (["export", "--parquet", "--images"], "--images is for --lerobot"),
+        (["export", "--parquet", "--processes", "0"], "'processes' is 0"),
         (["export", "--lerobot", "--world.resolution", "111"], "even sides"),
         (["export", "--lerobot", "--policy", "random,inactive"], "one policy plays"),
         (["export", "--lerobot", "nowhere"], "cannot read nowhere/config.toml"),

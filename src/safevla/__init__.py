@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from safevla.api import align as align
     from safevla.api import assure as assure
     from safevla.api import elicit as elicit
+    from safevla.assure.demonstrations import load_demonstrations as load_demonstrations
     from safevla.policy.checkpoint import load_policy as load_policy
     from safevla.safety.instrument import instrument as instrument
     from safevla.safety.specification import load_specification as load_specification
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "foreign_scenarios": "safevla.tasks.sampling",
     "instrument": "safevla.safety.instrument",
+    "load_demonstrations": "safevla.assure.demonstrations",
     "load_policy": "safevla.policy.checkpoint",
     "load_scenarios": "safevla.tasks.sampling",
     "load_specification": "safevla.safety.specification",

@@ -51,7 +51,7 @@ VERBS = {
     "replay": Verb(
         "score recorded episodes again, by another specification", ReplayConfig, "specifying:replay"
     ),
-    "export": Verb("write episodes as a LeRobot data set, with costs", ExportConfig, "exporting:export"),
+    "export": Verb("write episodes as a data set, with costs", ExportConfig, "exporting:export"),
     "list": Verb("name the tasks, policies, presets, specifications and profiles", ListConfig, "listing:run"),
     "doctor": Verb("check this machine and installation", DoctorConfig, "doctor:run"),
     "bench": Verb("measure speed on this machine", BenchConfig, "bench:run"),

@@ -1,21 +1,31 @@
 """`safevla export`: episodes as a data set that other people's tools read.
 
 They are played anew, by the expert, by a policy, or exactly as in a run folder: an evaluation of `assure` is
-repeated from its settings and seeds, rounds of `imitate` from the actions that were recorded.
+repeated from its settings and seeds, rounds of `imitate` and data sets of `export --parquet` from the actions
+that were recorded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from safevla import __version__
+from safevla.assure import demonstrations
 from safevla.assure.evaluate import load_table, select
-from safevla.assure.lerobot_dataset import KEPT, Layout, episode_rows, finish, has_part, write_part
+from safevla.assure.lerobot_dataset import (
+    KEPT,
+    Layout,
+    episode_rows,
+    finish,
+    has_part,
+    write_part,
+)
 from safevla.assure.parts import make_env
 from safevla.config import ConfigError, build, nearest, read_toml
 from safevla.policy.checkpoint import load_policy_for
@@ -25,49 +35,88 @@ from safevla.progress import ProgressBar
 from safevla.rollout import play
 from safevla.runs import RunFolder
 from safevla.safety.specification import load_specification
-from safevla.scale import single_threaded
+from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AssureConfig, ExportConfig, ImitateConfig
 from safevla.tasks.settings import WorldSettings
-from safevla.types import ACTION_ID, Episode, Observation, Scenario, with_person
+from safevla.types import ACTION_ID, ACTIONS, Episode, Observation, Scenario, with_person
 from safevla.verbs import check_sources, draw, given, parse_tasks, policy_sources
+from safevla.world.simulator import ACTION_SECONDS
 
 EXPERT = "expert"
-Player = Callable[[Any, int], Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where episodes come from.
+    """Where episodes come from; plain data, so that other processes can play parts of it.
 
     Attributes:
         name: who plays, as the data set says.
         scenarios: what is played, in this order.
-        player: makes the actor for homes, given them and how many scenarios are exported already.
         spec: specification of the costs.
         world: how homes are simulated.
+        policy: who decides: the expert, or what `load_policy` takes.
         greedy: the most probable action instead of sampling.
         seed: of the sampling.
         recorded: the costs that were recorded when it was played first, by episode; empty if it was not.
+        taken: actions that are taken again instead, by episode; empty if somebody decides.
     """
 
     name: str
-    scenarios: list[Scenario]
-    player: Player
+    scenarios: Sequence[Scenario]
     spec: str
     world: WorldSettings
+    policy: str = EXPERT
     greedy: bool = True
     seed: int = 0
     recorded: Sequence[float] = ()
+    taken: Sequence[np.ndarray] = ()
+
+    def part(self, start: int, stop: int | None = None) -> Source:
+        """Return the source of some of the episodes."""
+        own = {name: getattr(self, name)[start:stop] for name in ("scenarios", "recorded", "taken")}
+        return dataclasses.replace(self, **own)
+
+    def actor(self, env: Any) -> Any:
+        """Return who plays in the homes; a new one for every part that is played by itself."""
+        if self.taken:
+            return Replayed(env, self.scenarios, self.taken)
+        return ExpertActor(env) if self.policy == EXPERT else load_policy_for(self.policy, env.constraints)
+
+    def play(self, env: Any, actor: Any, keep: Sequence[str], progress: Any = None) -> list[Episode]:
+        """Play all episodes."""
+        return play(
+            env, actor, self.scenarios, greedy=self.greedy, seed=self.seed, keep=keep, progress=progress
+        )
+
+    def differences(self, episodes: Sequence[Episode]) -> int:
+        """Return how many episodes do not cost what was recorded of them; 0 where nothing was."""
+        pairs = zip(episodes, self.recorded, strict=False)
+        return sum(abs(episode.cost - cost) > 1e-6 for episode, cost in pairs)
 
 
 def export(config: ExportConfig, resume: bool) -> int:
     """Write a data set; return 1 when a run was played again and an episode cost something else."""
-    if not config.lerobot:
-        raise ConfigError("say in which format: --lerobot")
+    if config.lerobot == config.parquet:
+        raise ConfigError("say in which format: --lerobot or --parquet")
+    if config.parquet and config.images:
+        raise ConfigError("--images is for --lerobot; --parquet always keeps the pictures exact to the bit")
     single_threaded()
     source = of_run(config) if config.run else of_settings(config)
-    specification = load_specification(source.spec)
-    env = make_env(source.scenarios, specification, source.world)
+    write = write_lerobot if config.lerobot else write_parquet
+    rows, different = write(config, source, resume)
+    success, cost, steps = (np.array([row[key] for row in rows]) for key in ("success", "cost", "length"))
+    print(
+        f"{len(rows)} episodes by {source.name}, {steps.sum()} steps, success {success.mean():.2f}, "
+        f"cost {cost.mean():.2f}: {config.out}"
+    )
+    if different:
+        print(f"WARNING: {different} episodes cost something else than when they were recorded")
+    return int(different > 0)
+
+
+def write_lerobot(config: ExportConfig, source: Source, resume: bool) -> tuple[list[dict[str, Any]], int]:
+    """Write the LeRobot format; return the episodes' rows, and how many differ from what was recorded."""
+    env = make_env(source.scenarios, load_specification(source.spec), source.world)
     layout = Layout(
         env.constraints,
         tuple(dict.fromkeys(scenario.instruction for scenario in source.scenarios)),
@@ -82,33 +131,72 @@ def export(config: ExportConfig, resume: bool) -> int:
     with RunFolder(config.out, config, resume=resume) as folder:
         with ProgressBar("export", len(source.scenarios)) as bar:
             done = next((part for part in range(parts) if not has_part(folder.path, part)), parts)
-            actor = source.player(env, done * size)
+            actor = source.part(done * size).actor(env)
             for part in range(done, parts):
-                chosen = slice(part * size, (part + 1) * size)
-                episodes = play(
-                    env, actor, source.scenarios[chosen], greedy=source.greedy, seed=source.seed, keep=KEPT,
-                    progress=lambda done, total, before=part * size: bar.update(before + done),  # type: ignore[misc]
-                )  # fmt: skip
-                different += differences(episodes, source.recorded[chosen])
+                own = source.part(part * size, (part + 1) * size)
+                episodes = own.play(
+                    env, actor, KEPT, lambda done, total, before=part * size: bar.update(before + done)
+                )
+                different += own.differences(episodes)
                 written = [e for e in episodes if e.success] if config.only_successful else episodes
                 write_part(folder.path, part, written, layout, source.name)
         env.close()
         info = finish(folder.path, parts, layout)
         folder.finish("export", episodes=info["total_episodes"], frames=info["total_frames"])
-    rows = episode_rows(folder.path, parts)
-    success, cost = (np.mean([row[key] for row in rows]) for key in ("success", "cost"))
-    print(
-        f"{len(rows)} episodes by {source.name}, {info['total_frames']} steps, success {success:.2f}, "
-        f"cost {cost:.2f}: {folder.path}"
-    )
-    if different:
-        print(f"WARNING: {different} episodes cost something else than when they were recorded")
-    return int(different > 0)
+    return episode_rows(folder.path, parts), different
 
 
-def differences(episodes: Sequence[Episode], recorded: Sequence[float]) -> int:
-    """Return how many episodes do not cost what was recorded of them; 0 where nothing was."""
-    return sum(abs(episode.cost - cost) > 1e-6 for episode, cost in zip(episodes, recorded, strict=False))
+def write_parquet(config: ExportConfig, source: Source, resume: bool) -> tuple[list[dict[str, Any]], int]:
+    """Write our own format; return the episodes' rows, and how many differ from what was recorded."""
+    specification, size = load_specification(source.spec), source.world.num_envs
+    starts = range(0, len(source.scenarios), size)
+    with RunFolder(config.out, config, resume=resume) as folder:
+        paths = [demonstrations.shard_path(folder.path, shard) for shard in range(len(starts))]
+        jobs = [
+            (source.part(start, start + size), start, path, config.only_successful)
+            for start, path in zip(starts, paths, strict=True)
+            if not path.exists()
+        ]
+        with ProgressBar("export", len(source.scenarios)) as bar:
+            different = run_jobs(
+                play_shard, jobs, config.processes,
+                lambda: bar.update(min(size * sum(p.exists() for p in paths), len(source.scenarios))),
+            )  # fmt: skip
+        facts = {
+            "policy": source.name,
+            "constraints": list(specification.names),
+            "specification": {"source": source.spec, "hash": specification.hash},
+            "actions": list(ACTIONS),
+            "step_seconds": ACTION_SECONDS,
+            "seed": source.seed,
+            "greedy": source.greedy,
+            "world": dataclasses.asdict(source.world),
+            "safevla": __version__,
+            **{key: folder.provenance[key] for key in ("command", "code")},
+        }
+        rows = demonstrations.finish(folder.path, len(paths), facts)
+        folder.finish("export", episodes=len(rows), frames=sum(row["length"] for row in rows))
+    return rows, sum(different)
+
+
+def play_shard(source: Source, first: int, path: Path, only_successful: bool) -> int:
+    """Play some episodes and write their file; importable, so that a process can run it.
+
+    Args:
+        source: of these episodes alone.
+        first: number of the first of them in the data set.
+        path: of the file.
+        only_successful: leave out episodes that failed; the others keep their numbers.
+
+    Returns:
+        How many do not cost what was recorded of them.
+    """
+    env = make_env(source.scenarios, load_specification(source.spec), source.world)
+    episodes = source.play(env, source.actor(env), demonstrations.KEPT)
+    env.close()
+    numbered = {first + k: e for k, e in enumerate(episodes) if e.success or not only_successful}
+    demonstrations.write_shard(path, numbered, env.constraints)
+    return source.differences(episodes)
 
 
 def of_settings(config: ExportConfig) -> Source:
@@ -119,24 +207,28 @@ def of_settings(config: ExportConfig) -> Source:
         if config.scenarios
         else draw(tasks, config.split, config.episodes, config.seed)
     )
-    how = (config.spec, config.world, config.greedy, config.seed)
     if config.policy == EXPERT:
-        return Source(EXPERT, scenarios, lambda env, done: ExpertActor(env), *how)
-    return _of_policy(policy_sources(config.policy), scenarios, *how)
+        return Source(EXPERT, scenarios, config.spec, config.world, seed=config.seed)
+    sources = policy_sources(config.policy)
+    return _of_policy(sources, scenarios, config.spec, config.world, config.greedy, config.seed)
 
 
 def of_run(config: ExportConfig) -> Source:
-    """Return what a run folder of `assure` or `imitate` holds.
+    """Return what a run folder of `assure` or `imitate` holds, or a data set of `export --parquet`.
 
     Raises:
         ConfigError: it is no such folder, or has several policies and none was named.
     """
     folder = Path(config.run)
     settings = read_toml(folder / "config.toml")
+    if settings.get("parquet"):
+        return _of_demonstrations(folder)
     if "imitation" in settings:
         return _of_rounds(folder, build(ImitateConfig, settings))
     if "fail_if" not in settings:
-        raise ConfigError(f"{folder} is no run of assure or imitate, whose episodes can be played again")
+        raise ConfigError(
+            f"{folder} is no run of assure or imitate, and no data set of --parquet: it has no episodes"
+        )
     run = build(AssureConfig, settings)
     tasks, sources = parse_tasks(run.task), policy_sources(run.policy)
     chosen = config.policy if config.policy != EXPERT or len(sources) > 1 else next(iter(sources))
@@ -165,11 +257,25 @@ def _of_rounds(folder: Path, run: ImitateConfig) -> Source:
     return Source(
         name="imitation rounds",
         scenarios=[episode.scenario for episode in episodes],
-        player=lambda env, done: Replayed(env, episodes[done:]),
         spec="safevla",
         world=run.world,
         seed=run.seed,
         recorded=[episode.cost for episode in episodes],
+        taken=[episode.actions for episode in episodes],
+    )
+
+
+def _of_demonstrations(folder: Path) -> Source:
+    data = demonstrations.load_demonstrations(folder, pictures=False)
+    episodes = list(data)
+    return Source(
+        name=data.manifest["policy"],
+        scenarios=[episode.scenario for episode in episodes],
+        spec=data.manifest["specification"]["source"],
+        world=WorldSettings(**data.manifest["world"]),
+        seed=data.manifest["seed"],
+        recorded=[episode.cost for episode in episodes],
+        taken=[episode.actions for episode in episodes],
     )
 
 
@@ -183,14 +289,9 @@ def _of_policy(
 ) -> Source:
     if len(sources) != 1:
         raise ConfigError(f"one policy plays a data set, {len(sources)} were given")
-    specification = load_specification(spec)
-    check_sources(sources, scenarios, world, specification)
+    check_sources(sources, scenarios, world, load_specification(spec))
     ((name, source),) = sources.items()
-
-    def player(env: Any, done: int) -> Any:
-        return load_policy_for(source, specification.names)
-
-    return Source(name, scenarios, player, spec, world, greedy, seed)
+    return Source(name, scenarios, spec, world, source, greedy, seed)
 
 
 class ExpertActor:
@@ -218,11 +319,11 @@ class ExpertActor:
 class Replayed:
     """Takes the recorded actions of episodes again; a scenario that occurs twice is taken in its order."""
 
-    def __init__(self, env: Any, episodes: Sequence[Episode]) -> None:
+    def __init__(self, env: Any, scenarios: Sequence[Scenario], taken: Sequence[np.ndarray]) -> None:
         self.env = env
         self._waiting: dict[str, deque[np.ndarray]] = defaultdict(deque)
-        for episode in episodes:
-            self._waiting[episode.scenario.hash].append(episode.actions)
+        for scenario, actions in zip(scenarios, taken, strict=True):
+            self._waiting[scenario.hash].append(actions)
         self._actions: list[deque[int]] = [deque() for _ in range(env.num_envs)]
 
     def reset(self, mask: np.ndarray) -> None:

@@ -247,10 +247,17 @@ class ExportConfig:
     POSITIONAL: ClassVar = "run"
 
     run: str = setting(
-        "", "play the episodes of this run of assure or imitate again, as it did; given without --run"
+        "",
+        "play the episodes of this run of assure or imitate, or of this data set of --parquet, again, as it "
+        "did; given without --run",
     )
-    lerobot: bool = setting(False, "write a LeRobot data set, version 3 (the one format there is)")
-    images: bool = setting(False, "PNG pictures, exact to the bit and larger, instead of H.264 videos")
+    lerobot: bool = setting(False, "write a LeRobot data set, version 3")
+    parquet: bool = setting(
+        False, "write Parquet files with PNG pictures, which safevla.load_demonstrations reads"
+    )
+    images: bool = setting(
+        False, "of --lerobot: PNG pictures, exact to the bit and larger, instead of H.264 videos"
+    )
     policy: str = setting("expert", "who plays: expert, or what assure takes; of a run, one of its policies")
     task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
     episodes: int = setting(100, "scenarios to play, per task")
@@ -263,10 +270,11 @@ class ExportConfig:
     greedy: bool = setting(True, "take the most probable action; false samples")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/export", "folder of the data set")
+    processes: int = setting(2, "processes that share the work of --parquet (results do not depend on it)")
     world: WorldSettings = WorldSettings()
 
     def __post_init__(self) -> None:
-        at_least(self, episodes=1, seed=0)
+        at_least(self, episodes=1, seed=0, processes=1)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ columns `next.cost.<constraint>`. The layout is that of LeRobot's own writer (`l
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
+from safevla.assure.demonstrations import png
 from safevla.policy.continuous import STATE_NAMES, VECTOR_NAMES, to_vectors
 from safevla.policy.lerobot import CAMERAS
 from safevla.types import Episode
@@ -224,18 +223,12 @@ def _frames(columns: Mapping[str, np.ndarray], episode: Episode, layout: Layout)
     if not layout.videos:
         kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         for name, camera in CAMERAS.items():
-            cells = [{"bytes": _png(picture), "path": None} for picture in episode.extras[camera]]
+            cells = [{"bytes": png(picture), "path": None} for picture in episode.extras[camera]]
             arrays[name] = pa.array(cells, kind)
     for name, values in columns.items():
         flat = pa.array(values.reshape(-1))
         arrays[name] = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     return pa.table(arrays)
-
-
-def _png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _encode(pictures: Iterator[np.ndarray], layout: Layout, path: Path) -> None:
