@@ -292,7 +292,5 @@ def _numpy(column: pa.ChunkedArray) -> np.ndarray:
         return np.stack([np.asarray(Image.open(io.BytesIO(cell))) for cell in column.to_pylist()])
     values = column.combine_chunks()
     if pa.types.is_fixed_size_list(kind):
-        numbers: np.ndarray = values.flatten().to_numpy()
-        return numbers.reshape(-1, kind.list_size)
-    flat: np.ndarray = values.to_numpy(zero_copy_only=False)
-    return flat
+        return np.array(values.flatten()).reshape(-1, kind.list_size)
+    return np.array(values)  # a copy that may be written to, as PyTorch wants it
