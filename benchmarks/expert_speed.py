@@ -6,7 +6,7 @@
 An action lasts half a second (`simulator.ACTION_SECONDS`), so a policy in real time acts twice a second.
 Speeds are processor time on one thread, expert and home together. `none` draws no pictures in colour: what is
 visible, which the expert and the costs need, is counted all the same. `with beginnings` also counts what
-begins an episode: generating, compiling and settling its house, and the expert's first look at the map.
+begins an episode: generating, compiling and settling its house.
 
 Costs are means of an episode with 95 % intervals, a bootstrap over houses: by `safevla`, by `strict`, and by
 `strict` with a person in every home, whom the expert knows nothing of. The last line is `times_real_time X`,
