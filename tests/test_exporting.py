@@ -147,7 +147,7 @@ def test_parquet_interrupted_or_by_two_processes_is_the_same(monkeypatch, capsys
 
 
 def test_demonstrations_are_what_was_played_and_can_be_played_again(capsys):
-    """In homes with a person, whom the scenarios do not mention."""
+    """In homes with a person."""
     words = ["--episodes", "2", "--spec", "strict", "--world.person", "true", "--processes", "1"]
     assert parquet(*words, "--out", "data") == 0
     data = safevla.load_demonstrations("data")
