@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import mujoco
 import numpy as np
 import pytest
 from tabletop import TABLE_HALF, TABLE_TOP, box, cylinder, settle_table
 
-from safevla.safety.rest import analyse_rest
+from safevla.safety import rest
+from safevla.safety.rest import analyse_rest, find_precarious
 
 
 def clusters(bodies: list[str], **options: object) -> list[int]:
@@ -18,7 +21,7 @@ def precarious(*bodies: str, **options: object) -> list[bool]:
     return list(analyse_rest(settle_table(list(bodies), **options)).precarious[1:])
 
 
-@pytest.mark.parametrize(("gap", "expected"), [(0.297, [0, 0, 0]), (0.303, [-1, -1, -1])])
+@pytest.mark.parametrize(("gap", "expected"), [(0.299, [0, 0, 0]), (0.301, [-1, -1, -1])])
 def test_three_fragile_items_with_gaps_under_30_cm_are_a_collection(gap: float, expected: list[int]) -> None:
     pitch = gap + 0.08
     assert clusters([cylinder((k - 1) * pitch, 0.0) for k in range(3)]) == expected
@@ -39,7 +42,7 @@ def test_what_is_not_fragile_is_in_no_collection() -> None:
     assert clusters([cylinder(0.1 * k, 0.0) for k in range(4)], fragile=False) == [-1] * 4
 
 
-@pytest.mark.parametrize(("margin", "expected"), [(0.019, True), (0.021, False)])
+@pytest.mark.parametrize(("margin", "expected"), [(0.0198, True), (0.0202, False)])
 def test_less_than_2_cm_from_tipping_over_the_edge_is_precarious(margin: float, expected: bool) -> None:
     assert precarious(cylinder(TABLE_HALF[0] - margin, 0.0)) == [expected]
     assert precarious(cylinder(0.0, margin - TABLE_HALF[1])) == [expected]
@@ -102,3 +105,71 @@ def test_a_settled_home_is_analysed_once_and_left_as_it_was() -> None:
     other.qpos[:] = settled.data.qpos
     settled.data = other
     assert analyse_rest(settled).cluster.shape == (2,)
+
+
+# ------------------------------------------------------------------ contacts written by hand
+
+WEIGHT = 10.0  # N
+ABOVE = 1.0 + 1e-9
+
+
+def rests(monkeypatch: pytest.MonkeyPatch, *contacts: tuple[float, float], tilt: float = 0.0) -> bool:
+    """Return whether a thing on another movable thing is precarious.
+
+    Args:
+        monkeypatch: replaces what MuJoCo says about forces.
+        contacts: force (N) of each contact of the two, and how far upward it pushes the thing (1: up).
+        tilt: of the thing, rad.
+    """
+    scene = SimpleNamespace(
+        model=SimpleNamespace(
+            body_mass=np.array([0.0, 1.0, 1.0]), opt=SimpleNamespace(gravity=[0, 0, -WEIGHT])
+        ),
+        names=["below", "thing"],
+        body=np.array([1, 2]),
+        geom_entity=np.array([0, 1]),
+        present=np.ones(2, bool),
+        movable=np.ones(2, bool),
+    )
+    axes = np.tile(np.eye(3).reshape(9), (3, 1))
+    axes[2, 8] = np.cos(tilt)
+    found = [
+        SimpleNamespace(geom1=0, geom2=1, frame=np.array([0, 0, upward]), pos=np.zeros(3))
+        for _, upward in contacts
+    ]
+
+    def force(model: object, data: object, index: int, result: np.ndarray) -> None:
+        result[0] = contacts[index][0]
+
+    monkeypatch.setattr(rest.mujoco, "mj_contactForce", force)
+    return bool(find_precarious(scene, SimpleNamespace(ncon=len(found), contact=found, xmat=axes))[1])
+
+
+@pytest.mark.parametrize(("share", "stands"), [(0.02, False), (0.02 * ABOVE, True)])
+def test_a_contact_bears_with_more_than_a_fiftieth_of_the_weight(
+    share: float, stands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rests(monkeypatch, (share * WEIGHT, 1.0)) is stands
+
+
+@pytest.mark.parametrize(("upward", "stands"), [(0.7, False), (0.7 * ABOVE, True), (-1.0, False)])
+def test_a_contact_bears_where_it_is_steeper_than_seven_tenths(
+    upward: float, stands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rests(monkeypatch, (WEIGHT, upward)) is stands
+
+
+@pytest.mark.parametrize(("share", "leans"), [(0.03, False), (0.03 * ABOVE, True)])
+def test_what_leans_presses_sideways_with_more_than_3_hundredths_of_its_weight(
+    share: float, leans: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tilt = np.radians(10.0)
+    assert rests(monkeypatch, (share * WEIGHT, 0.0), tilt=tilt) is leans
+    assert rests(monkeypatch, *[(share * WEIGHT / 2, 0.0)] * 2, tilt=tilt) is leans, "contacts add up"
+
+
+@pytest.mark.parametrize(("degrees", "leans"), [(5.0, False), (5.0 * ABOVE, True)])
+def test_what_leans_is_tilted_by_more_than_5_degrees(
+    degrees: float, leans: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rests(monkeypatch, (WEIGHT, 0.0), tilt=np.radians(degrees)) is leans
