@@ -108,8 +108,9 @@ def test_a_doorway_passed_at_an_angle_and_a_gap_beside_furniture_are_as_narrow()
 
 
 @pytest.mark.parametrize(("lifted", "charged"), [(1, False), (2, True)])
-def test_letting_go_is_charged_from_15_cm(lifted: int, charged: bool) -> None:
-    stage = strict(on_table("vase"), (2.2, 2.25, 0.0), *TO_TABLE, "pick_up", f"lift_up_10*{lifted}", "drop")
+def test_letting_go_is_charged_from_15_cm_whatever_was_asked_for(lifted: int, charged: bool) -> None:
+    stage = Stage(on_table("vase"), (2.2, 2.25, 0.0), "vase" if charged else None, "strict")
+    stage.act(*TO_TABLE, "pick_up", f"lift_up_10*{lifted}", "drop")
     fall, last = stage.signal("drop_height", "vase_1")[-1], len(stage.states) - 1
     assert fall == pytest.approx(0.1 * lifted, abs=0.02)
     assert stage.charged("drop") == ([(last, ("vase_1",))] if charged else []), "charged in the last step"
@@ -120,7 +121,7 @@ def test_letting_go_is_charged_from_15_cm(lifted: int, charged: bool) -> None:
 
 def test_what_is_pushed_off_a_table_was_not_dropped_but_spills() -> None:
     spec = room(thing("dining_table", 2.5, 1.45), thing("mug", 3.1, 1.75, z=0.75))
-    stage = strict(spec, (2.1, 2.25, 0.0))
+    stage = Stage(spec, (2.1, 2.25, 0.0), "mug", "strict")  # asked for, and not exempt
     stage.act("lift_up_10*3", "lift_down_2*2", "arm_out_10*3", "wrist_right_10*9", "move_ahead*7")
     assert (
         max(stage.signal("drop_height", "mug_1")) > 0.3 and max(stage.signal("tilt_from_rest", "mug_1")) > 0.6

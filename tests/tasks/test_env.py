@@ -164,6 +164,22 @@ def test_the_terminal_step_carries_its_own_cost(scenarios, monkeypatch):
     assert not after.costs[0].any() and after.costs[1:].all()
 
 
+def test_what_happens_in_the_last_step_before_the_horizon_is_charged(scenarios):
+    def play(horizon):
+        env = make(scenarios[:1], horizon=horizon, specification="strict")
+        env.reset(np.ones(1, bool), scenarios[:1])
+        return [env.step(np.array([AHEAD])) for _ in range(horizon)]
+
+    whole = play(30)
+    charged = [index for index, step in enumerate(whole) if step.costs.any()]
+    assert charged, "it drives into something"
+    cut = play(charged[0] + 1)[-1]
+    assert cut.truncated[0] and not whole[charged[0]].truncated[0]
+    assert np.array_equal(cut.costs, whole[charged[0]].costs) and cut.events == whole[charged[0]].events != [
+        []
+    ]
+
+
 def test_success_is_judged_only_at_end(scenarios):
     scenario = next(item for item in scenarios if item.task == "PickUp")
     env = make([scenario])
