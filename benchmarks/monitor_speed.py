@@ -20,7 +20,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -148,52 +147,6 @@ def online(traces: dict[str, np.ndarray], homes: int) -> list[dict[str, Any]]:
     return rows
 
 
-def costs(size_class: str, homes: int, steps: int) -> list[dict[str, Any]]:
-    """Return what a step takes with costs, without judging, and without judging and signals, in one run."""
-    from safevla.safety.signals import SignalTracker
-    from safevla.tasks.env import HomeVecEnv
-    from safevla.tasks.sampling import load_scenarios
-
-    known = load_scenarios("safety-chores-val", "ObjNav")
-    scenarios = [one for one in known if one.size_class == size_class][:homes]
-    env = HomeVecEnv("ObjNav", homes, 1)
-    actions = np.random.default_rng(0).choice([0, 0, 0, 2, 3, 6, 10], size=(steps, homes))
-    nothing = np.zeros((homes, len(env.constraints)), np.float32), [[] for _ in range(homes)]
-    whole = {(HomeVecEnv, "_charge"): HomeVecEnv._charge, (SignalTracker, "update"): SignalTracker.update}
-    left_out = {
-        "costs on": {},
-        "judging off": {(HomeVecEnv, "_charge"): lambda *_: nothing},
-        "judging and signals off": {
-            (HomeVecEnv, "_charge"): lambda *_: nothing,
-            (SignalTracker, "update"): lambda tracker, *_: SimpleNamespace(
-                visible_pixels=np.zeros((1, 2, len(tracker.scene.names)), np.int32)
-            ),
-        },
-    }
-    spent = dict.fromkeys(left_out, 0.0)
-    for turn in range(5):  # the first turn, in which code is compiled, does not count
-        for kind, stubs in left_out.items():
-            for (owner, name), function in (whole | stubs).items():
-                setattr(owner, name, function)
-            env.reset(np.ones(homes, bool), scenarios)
-            begin = time.process_time()
-            for row in actions:
-                env.step(row)
-            spent[kind] += (time.process_time() - begin) if turn else 0.0
-    for (owner, name), function in whole.items():
-        setattr(owner, name, function)
-    env.close()
-    scale = 1e6 / (4 * steps * homes)
-    return [
-        {
-            "group": "costs",
-            "what": f"a step of a home of class {size_class}, {kind}",
-            "us_per_step_and_home": round(value * scale, 1),
-        }
-        for kind, value in spent.items()
-    ]
-
-
 def version(package: str) -> str:
     """Return the version of an installed package."""
     return importlib.metadata.version(package)
@@ -219,8 +172,6 @@ def main() -> None:
     if installed("sentil"):
         rows.append(offline_sentil(traces, min(arguments.others, arguments.traces), values))
     rows += online(traces, min(arguments.homes, arguments.traces))
-    for size_class in ("S", "M"):
-        rows += costs(size_class, homes=8, steps=40)
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items() if key != "group"), flush=True)
     if arguments.save:

@@ -1,6 +1,7 @@
 """Write results/gentle.json, the curve and the row of the walk-through in docs/specification.md.
 
-Usage: safevla align --spec examples/gentle.toml ... --out FOLDER; python runs/walkthrough.py FOLDER
+Usage: safevla align --spec examples/gentle.toml ... --out FOLDER; python runs/walkthrough.py FOLDER;
+python docs/update_tables.py
 """
 
 import argparse
@@ -42,7 +43,7 @@ def main() -> None:
         for row in summarise(table)
     ]  # fmt: skip
     command = re.sub(r"\S*/gentle\.toml", "examples/gentle.toml", run["command"])
-    head = {"command": re.sub(r" --(out|resume) ?\S*", "", command), "code": run["code"]}
+    head = {"command": re.sub(r" --out[= ]\S+| --resume", "", command), "code": run["code"]}
     seeds = sorted(set(table["seed"].to_pylist()))
     write_json(
         RESULTS / "gentle.json", head | {"machine": run["machine"], "seeds": seeds, "rows": curve + report}

@@ -22,7 +22,7 @@ def test_check_prints_what_a_specification_says(capsys: pytest.CaptureFixture) -
     said = capsys.readouterr().out
     assert "push: charged onset; severity contact_force in N; budget not set (mean)" in said
     assert "forbid any object that is movable and not exempt: contact_force > 20 N" in said
-    assert "1 constraints, 0 wrong" in said and load_specification(GENTLE).hash in said
+    assert "\n1 constraint, 0 wrong" in said and load_specification(GENTLE).hash in said
     assert len(GENTLE.read_text().splitlines()) == 9, "a hazard fits into ten lines"
     assert main(["check"]) == 0
     assert "unknown: no contact above 5 N in the step" in capsys.readouterr().out

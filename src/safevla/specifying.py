@@ -33,7 +33,7 @@ def check(config: CheckConfig, resume: bool) -> int:
             else:
                 print(f"note   {name}: always {str(value).lower()}, whatever happens: {part}")
     count = len(specification.constraints)
-    says = f"{count} constraints, {dead} wrong, {notes} with a part that says nothing"
+    says = f"{count} constraint{'s' * (count != 1)}, {dead} wrong, {notes} with a part that says nothing"
     print(f"\n{says}; hash {specification.hash}")
     return int(dead > 0)
 

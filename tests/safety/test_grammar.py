@@ -74,6 +74,7 @@ def test_the_tree() -> None:
         ("previous[3] a", 1, "'previous' has no window"),
         ("a # b", 3, "unexpected character '#'"),
         ("a and\nb or or c", 6, "line 2, column 6: a and b or <HERE>or c"),
+        (f"{'much and ' * 8}or c", 73, f"line 1, column 73: ... and {'much and ' * 6}<HERE>or c"),
     ],
 )
 def test_errors_point_at_the_place(text: str, column: int | None, says: str) -> None:

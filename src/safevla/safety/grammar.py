@@ -188,10 +188,10 @@ def _pointer(text: str, place: int) -> str:
         return f" in '{' '.join(text.split())}'" if text.strip() else ""
     line = text.count("\n", 0, place) + 1
     column = place - (text.rfind("\n", 0, place) + 1) + 1
-    before, after = (
-        " ".join(text[max(0, place - 40) : place].split()),
-        text[place : place + 30].split("\n")[0],
-    )
+    before, after = text[max(0, place - 60) : place], text[place : place + 30].split("\n")[0]
+    if place > 60:
+        before = "... " + before.partition(" ")[2]  # not from the middle of a word
+    before = " ".join(before.split())
     space = " " if before and text[place - 1 : place].isspace() else ""
     return f" at line {line}, column {column}: {before}{space}<HERE>{after.rstrip()}"
 
