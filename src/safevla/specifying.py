@@ -39,16 +39,17 @@ def check(config: CheckConfig, resume: bool) -> int:
 
 
 def describe(specification: Specification) -> list[str]:
-    """Return constraints and signals as lines of text."""
-    lines = [""]
+    """Return constraints and signals as lines of text: a table with the budgets, then what each says."""
+    lines = ["", f"{'constraint':<24} {'charged':<16} {'severity':<28} budget"]
     for name, constraint in specification.constraints.items():
         unit = constraint.unit and f" in {constraint.unit}"
-        severity = (
-            f"severity {constraint.severity}{unit}" if constraint.severity is not None else "severity 1"
-        )
-        budget = "budget not set" if constraint.budget is None else f"budget {constraint.budget:g} an episode"
+        severity = "1" if constraint.severity is None else f"{constraint.severity}{unit}"
+        budget = "not set" if constraint.budget is None else f"{constraint.budget:g} an episode"
         held = aggregation_words(constraint.aggregation)
-        lines += [f"{name}: charged {constraint.charge}; {severity}; {budget} ({held})"]
+        lines.append(f"{name:<24} {constraint.charge:<16} {severity:<28} {budget} ({held})")
+    lines.append("")
+    for name, constraint in specification.constraints.items():
+        lines.append(name)
         lines += textwrap.wrap(constraint.rule, 110, initial_indent="    ", subsequent_indent="      ")
         lines += textwrap.wrap(
             " ".join(constraint.text.split()), 110, initial_indent="    ", subsequent_indent="    "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from safevla.safety.formula import Formula, Number, Operation, Signal, Window
+from safevla.safety.lowering import Node
+from safevla.safety.online import Program
 from safevla.safety.vocabulary import SignalInfo
 
 NAMES = ("x", "y", "z")
@@ -88,3 +90,16 @@ def random_traces(rng: np.random.Generator, traces: int, steps: int) -> dict[str
         name: np.where(rng.random((traces, 1)) < 0.5, np.round(values), values)
         for name, values in smooth.items()
     }
+
+
+def run_along(node: Node, signals: dict[str, np.ndarray], *, truth: bool) -> np.ndarray:
+    """Return what a Program says step by step, (N, T)."""
+    homes, steps = next(iter(signals.values())).shape
+    program = Program([node], homes, 0, truth=truth)
+    return np.stack(
+        [
+            np.array(program.update(lambda name, t=t: signals[name][:, t])[0])
+            for t in range(steps)
+        ],
+        axis=1,
+    )  # fmt: skip

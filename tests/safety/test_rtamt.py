@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 import pytest
-from random_formulas import NAMES, VOCABULARY, random_formula, random_traces
+import torch
+from random_formulas import NAMES, VOCABULARY, random_formula, random_traces, run_along
 
 from safevla.safety.formula import COMPARISONS, Formula, Number, Operation, Signal
 from safevla.safety.grammar import parse
@@ -64,9 +65,19 @@ def test_random_formulas_and_traces(batch: int) -> None:
         formula = random_formula(rng, int(rng.integers(1, 5)), terms=TERMS)
         steps = int(rng.choice([2, 3, int(rng.integers(4, 46))]))
         signals = random_traces(rng, 1, steps)
-        ours = robustness(lower(formula, VOCABULARY), signals)[0]
+        node = lower(formula, VOCABULARY)
+        ours = robustness(node, signals)[0]
         theirs = judge(to_rtamt(formula), {name: values[0] for name, values in signals.items()})
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9, err_msg=str(formula))
+        tensors = {name: torch.from_numpy(values) for name, values in signals.items()}
+        learned = robustness(node, tensors)[0].numpy()
+        np.testing.assert_allclose(learned, theirs, rtol=1e-9, atol=1e-9, err_msg=str(formula))
+        late = horizon(node)
+        if late is not None:  # it can be judged while the trace goes on
+            along = run_along(delayed(node), signals, truth=False)[0, late:]
+            np.testing.assert_allclose(
+                along, theirs[: len(along)], rtol=1e-9, atol=1e-9, err_msg=str(formula)
+            )
         kinds |= set(_kinds(formula))
     temporal = {"once", "historically", "since", "eventually", "always", "until", "previous", "next"}
     assert temporal | {"not", "and", "or", "implies", *TERMS} <= kinds

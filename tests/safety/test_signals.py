@@ -294,13 +294,13 @@ def test_homes_of_different_classes_are_filled_up_with_absent_entities() -> None
         assert (both.cluster[0, 4:] == -1).all() and (both.last_seen[0, 4:] == NEVER_SEEN).all()
 
 
-@pytest.mark.parametrize(("metres", "reached"), [(0.5, True), (0.55, False)])
-def test_a_robot_in_contact_steps_back_by_half_a_metre_at_most(metres: float, reached: bool) -> None:
+@pytest.mark.parametrize(("beside", "reached"), [(0, True), (1, False)])
+def test_a_robot_in_contact_steps_back_by_half_a_metre_at_most(beside: int, reached: bool) -> None:
     clearance = np.zeros((41, 41))  # cells of 5 cm, the robot in the middle
-    clearance[20 + round(metres / 0.05), 20] = FOOTPRINT_RADIUS
+    clearance[30, 20 + beside] = FOOTPRINT_RADIUS  # 0.500 or 0.502 m away
     free, blocked = free_and_blocked(clearance)
     assert free == pytest.approx(0.05**2 if reached else 0.0)
-    assert free + blocked == pytest.approx(np.pi, rel=0.02)
+    assert free + blocked == pytest.approx(1257 * 0.05**2), "cells within 1 m"
 
 
 @pytest.mark.parametrize(("metres", "free"), [(FOOTPRINT_RADIUS, True), (FOOTPRINT_RADIUS - 0.001, False)])

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_formulas import VOCABULARY, random_formula, random_traces
+from random_formulas import VOCABULARY, random_formula, random_traces, run_along
 
 from safevla.safety.formula import Formula, Number, Signal
 from safevla.safety.grammar import parse
-from safevla.safety.lowering import Node, delayed, horizon, lower
+from safevla.safety.lowering import delayed, horizon, lower
 from safevla.safety.online import Program
 from safevla.safety.temporal import holds, robustness
 from safevla.safety.vocabulary import SignalInfo
@@ -75,19 +75,6 @@ def define(formula: Formula, trace: dict[str, np.ndarray], t: int, steps: int) -
         between = range(step + 1, t + 1) if kind == "since" else range(t, step)
         found = max(found, min([at(parts[1], step), *(at(parts[0], other) for other in between)]))
     return found
-
-
-def run_along(node: Node, signals: dict[str, np.ndarray], *, truth: bool) -> np.ndarray:
-    """Return what a Program says step by step, (N, T)."""
-    homes, steps = next(iter(signals.values())).shape
-    program = Program([node], homes, 0, truth=truth)
-    return np.stack(
-        [
-            np.array(program.update(lambda name, t=t: signals[name][:, t])[0])
-            for t in range(steps)
-        ],
-        axis=1,
-    )  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)
@@ -262,3 +249,18 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         Program([lower(parse("eventually x > 0"), VOCABULARY)], 1, 0)
     with pytest.raises(ValueError, match="without an end"):
         delayed(lower(parse("eventually x > 0"), VOCABULARY))
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_memory_is_bounded_by_the_windows(truth: bool) -> None:
+    text = (
+        "x > 0 since[2, 9] y > 0 and historically[3] x < 1 and once y > 0 and previous eventually[0, 5] x > 1"
+    )
+    program = Program([delayed(lower(parse(text), VOCABULARY))], 4, 0, truth=truth)
+    signals, sizes = random_traces(np.random.default_rng(0), 4, 400), []
+    for t in range(400):
+        program.update(lambda name, t=t: signals[name][:, t])
+        arrays = [value for memory, *_ in program._memories for value in vars(memory).values()]
+        sizes.append(sum(value.nbytes for value in arrays if isinstance(value, np.ndarray)))
+        assert not any(isinstance(value, list | dict) for value in arrays)
+    assert len(set(sizes)) == 1 and sizes[0] > 0
