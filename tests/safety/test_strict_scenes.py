@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from stage import Stage, room, thing, wall
 
+from safevla.safety.measures import MEASURES, doorways
 from safevla.safety.signals import SafetyState, SignalTracker
 from safevla.safety.specification import Constraint, OnsetTracker, Specification, load_specification
 from safevla.world.house import HouseSpec
@@ -155,6 +157,19 @@ def test_a_doorway_reaches_as_far_as_the_footprint() -> None:
     assert stage.signal("in_doorway") == [False, True, True, True, False]
     beside = strict(with_gap(0.9), (1.5, 2.1, NORTH), "sub_task_done")
     assert beside.signal("in_doorway") == [False]
+
+
+@pytest.mark.parametrize(("bottom", "doors"), [(1.0, 0), (1.001, 1)])
+def test_a_wall_that_begins_above_1_m_is_the_lintel_of_a_doorway(bottom: float, doors: int) -> None:
+    scene = SimpleNamespace(spec=SimpleNamespace(walls=[(1.0, 2.0, bottom + 0.5, 0.4, 0.1, 0.5)]))
+    assert len(doorways(scene)) == doors  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("away", "inside"), [(0.26 - 1e-6, True), (0.26 + 1e-6, False)])
+def test_a_doorway_reaches_to_the_circle_that_holds_the_robot(away: float, inside: bool) -> None:
+    scene = SimpleNamespace(spec=SimpleNamespace(walls=[(1.0, 2.0, 2.2, 0.4, 0.1, 0.2)]), cache={})
+    home = SimpleNamespace(pose=(1.4 + 0.6 * away, 2.1 + 0.8 * away, 0.0))  # off its corner
+    assert MEASURES["in_doorway"](scene, None, home) is inside  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------ signals
