@@ -1,10 +1,11 @@
 """Samples per second of whole PPO iterations: homes, pictures, costs, policy, and learning from them.
 
-Example: python benchmarks/end_to_end_speed.py --policy imitation --threads 2
+Example: python benchmarks/end_to_end_speed.py --policy imitation --processes 2
 The first iteration compiles and settles homes and is not counted. The last line is `samples_per_s X`.
 """
 
 import argparse
+import functools
 import itertools
 import tempfile
 from pathlib import Path
@@ -24,19 +25,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", default="imitation", help="shipped name, checkpoint folder or preset")
     parser.add_argument("--task", default="ObjNav", choices=TASKS)
-    parser.add_argument("--homes", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=2, help="threads of simulation and of learning")
+    parser.add_argument("--homes", type=int, default=16, help="of each process")
+    parser.add_argument("--processes", type=int, default=2, help="that play; learning has as many threads")
     parser.add_argument("--resolution", type=int, default=112)
     parser.add_argument("--save", type=Path, help="also write the figures as JSON")
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=48, help="episodes an iteration")
     parser.add_argument("--scenarios", type=int, default=96, help="distinct scenarios to draw from")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     # Not proven: the expert's time is no part of what is measured.
     stream = scenario_stream(arguments.task, seed=0, prove=False)
     scenarios = list(itertools.islice(stream, arguments.scenarios))
-    env = HomeVecEnv(arguments.task, arguments.homes, arguments.threads, arguments.resolution)
+    make_env = functools.partial(HomeVecEnv, arguments.task, arguments.homes, resolution=arguments.resolution)
+    env = make_env()
     config = TrainConfig(
         iterations=arguments.iterations + 1, episodes_per_iteration=arguments.episodes, critic_warmup=0
     )
@@ -59,7 +61,10 @@ def main() -> None:
     else:
         policy = load_policy(arguments.policy)
     with tempfile.TemporaryDirectory() as folder:
-        train(config, policy, env, scenarios, [], folder, report)
+        train(
+            config, policy, env, scenarios, [], folder, report,
+            make_env=make_env, processes=arguments.processes,
+        )  # fmt: skip
     env.close()
     if arguments.save:
         head = {"command": "python benchmarks/end_to_end_speed.py", "code": code_version()}

@@ -1,8 +1,8 @@
 """Draw the scenario sets that come with the package, each scenario proven solvable by the expert.
 
 Run again whenever homes, tasks or the expert change: python runs/make_scenarios.py --processes 2
-With --benchmark it draws the frozen sets safety-chores-val and safety-chores-test instead, of all size
-classes, and writes down their hashes. Each scenario depends on its task, split and number alone, so a longer
+With --benchmark it draws the sets safety-chores-* instead, of all size classes; val and test are frozen:
+their hashes are written down. Each scenario depends on its task, split and number alone, so a longer
 set begins with the shorter one. An interrupted run goes on where it stopped.
 """
 
@@ -23,7 +23,7 @@ CHUNK = 10
 SPLITS = ("train", "val", "test")
 TRAIN = {"ObjNav": 3000, "PickUp": 600, "Fetch": 300}
 HELD_OUT = {"ObjNav": 600, "PickUp": 200, "Fetch": 200}
-FROZEN = 200  # of each task in the frozen sets
+BENCHMARK = {"train": 1500, "val": 200, "test": 200}  # of each task in the sets of all size classes
 FOLDER = Path(__file__).parents[1] / "src/safevla/data/scenarios"
 
 
@@ -85,10 +85,14 @@ def main() -> None:
     out, processes = arguments.out, arguments.processes
     out.mkdir(parents=True, exist_ok=True)
     if arguments.benchmark:
-        for split in (split for split in arguments.splits if split != "train"):
-            name = f"safety-chores-{split}"
-            make_set(name, dict.fromkeys(TASKS, arguments.held_out or FROZEN), split, True, out, processes)
-            freeze(out, name)
+        for split in arguments.splits:
+            name, asked = (
+                f"safety-chores-{split}",
+                arguments.train if split == "train" else arguments.held_out,
+            )
+            make_set(name, dict.fromkeys(TASKS, asked or BENCHMARK[split]), split, True, out, processes)
+            if split != "train":
+                freeze(out, name)
         return
     for task in arguments.tasks:
         for split in arguments.splits:

@@ -140,3 +140,6 @@ class ToyPolicy(nn.Module):
 
     def state_values(self, batch):
         return self.critic(batch.features.float())
+
+    def evaluate_sequences(self, batch):
+        return self.action_logits(batch), self.state_values(batch)

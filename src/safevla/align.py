@@ -30,10 +30,9 @@ from safevla.runs import RunFolder
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
-from safevla.tasks.sampling import load_scenarios
 from safevla.trackers import check_tracker, tracking
 from safevla.types import Scenario
-from safevla.verbs import draw, given, longest_horizon, parse_tasks, world_env
+from safevla.verbs import draw, given, longest_horizon, parse_tasks, scenarios_of, world_env
 
 METHODS = ("rl", "isa")
 
@@ -53,7 +52,8 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
     single_threaded()
     check_tracker(config.tracker)
     tasks = parse_tasks(config.task)
-    training, held_out = training_scenarios(tasks), held_out_scenarios(tasks, config)
+    training = scenarios_of(tasks, config.scenarios, "train")
+    held_out = held_out_scenarios(tasks, config)
     specification = model(config, tasks, longest_horizon([*training, *held_out], config.world))
     with RunFolder(config.out, config, resume=resume) as folder:
         keep_specification(specification, folder)
@@ -203,11 +203,6 @@ def sources(config: AlignConfig, folder: RunFolder) -> dict[str, str]:
     """Return the policies that every table has: name -> what `load_policy` takes."""
     trained = {method: str(folder / method / "checkpoint") for method in METHODS}
     return {"imitation": config.policy, **trained, "inactive": "inactive", "random": "random"}
-
-
-def training_scenarios(tasks: tuple[str, ...]) -> list[Scenario]:
-    """Return the proven training scenarios of the tasks: the declared operational domain."""
-    return [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
 
 
 def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scenario]:

@@ -23,6 +23,19 @@ def single_threaded() -> None:
     torch.set_num_threads(1)
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use this many threads in the block, and as many as before after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def start_worker(parent: int) -> None:
     """Prepare a worker process: one thread for mathematics, and an end when its parent is gone.
 
@@ -70,7 +83,7 @@ def run_jobs(
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=start_worker, initargs=(os.getpid(),)
     ) as pool:
-        with _callers_script_left_out(function):
+        with callers_script_left_out(function):
             futures: list[Future[Any]] = [pool.submit(function, *job) for job in jobs]
         running = list(pool._processes.values())
         pending = set(futures)
@@ -93,13 +106,14 @@ def run_jobs(
 
 
 @contextmanager
-def _callers_script_left_out(function: Callable[..., Any]) -> Iterator[None]:
+def callers_script_left_out(function: object) -> Iterator[None]:
     """Keep new processes from running the caller's script again, unless the function is in it.
 
     So a script or notebook may call safevla without `if __name__ == "__main__":`.
     """
     script = sys.modules["__main__"]
-    if getattr(function, "__module__", "") != "__main__":
+    called = getattr(function, "func", function)  # of a functools.partial
+    if getattr(called, "__module__", "") != "__main__":
         sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield

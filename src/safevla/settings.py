@@ -95,6 +95,7 @@ class AlignConfig:
 
     task: str = setting("ObjNav", "ObjNav, PickUp, Fetch, or several joined by commas")
     policy: str = setting("imitation", "policy to start from: a shipped name or a checkpoint folder")
+    scenarios: str = setting("", "train on these, not TASK-train: sets or files, joined by commas")
     spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     seed: int = setting(0, "seed of everything random")
@@ -190,14 +191,17 @@ class ImitateConfig:
     task: str = setting("ObjNav,PickUp,Fetch", "ObjNav, PickUp, Fetch, or several joined by commas")
     preset: str = setting("tiny", "sizes of the policy")
     encoder: str = setting("imitation", "image encoder: of a shipped policy, of a folder, or an encoder.pt")
+    scenarios: str = setting("", "train on these, not TASK-train: sets or files, joined by commas")
+    validation: str = setting("", "judge rounds on these, not TASK-val: sets or files, joined by commas")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/imitate", "run folder")
+    processes: int = setting(2, "processes that share the work, each with its homes")
     tracker: str = setting("", "show the metrics of training also in tensorboard, wandb or trackio")
     world: WorldSettings = WorldSettings()
     imitation: ImitationConfig = ImitationConfig()
 
     def __post_init__(self) -> None:
-        at_least(self, seed=0)
+        at_least(self, seed=0, processes=1)
         object.__setattr__(self, "imitation", dataclasses.replace(self.imitation, seed=self.seed))
 
 

@@ -151,6 +151,9 @@ class Observation:
     instruction: list[str]  # N sentences
     active: np.ndarray | None = None  # (N,) bool, whose answer is wanted; None: everybody's
     joints: np.ndarray | None = None  # (N, 3) float32: lift m, arm m, wrist rad; None: not told
+    # (N, 6) float32, what the last action changed: base ahead m, base left m, base yaw rad, lift m, arm m,
+    # wrist rad; None: not told. A real robot's encoders tell it; it shows when something is in the way.
+    motion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -56,21 +57,22 @@ def pretrain(config: PretrainConfig, resume: bool) -> None:
 
 def imitate(config: ImitateConfig, resume: bool) -> None:
     """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
-    import torch
-
     from safevla.policy.presets import make_policy
     from safevla.pretrain.imitation import imitate as train_imitation
 
     check_tracker(config.tracker)
-    torch.set_num_threads(config.world.num_threads)
+    single_threaded()
     tasks = parse_tasks(config.task)
-    env = world_env(tasks, config.world, "safevla")
+    make_env = functools.partial(world_env, tasks, config.world, "safevla")
+    env = make_env()
     policy = make_policy(config.preset, env.constraints, seed=config.seed)
     set_encoder(policy, config.encoder)
     check_compatible(policy, env)
     settings = config.imitation
-    training = [scenario for task in tasks for scenario in load_scenarios(f"{task}-train")]
-    validation = [scenario for task in tasks for scenario in load_scenarios(f"{task}-val")]
+    training, validation = (
+        scenarios_of(tasks, given, split)
+        for given, split in ((config.scenarios, "train"), (config.validation, "val"))
+    )
     episodes = settings.demonstrations + (settings.rounds - 1) * settings.corrections
     with (
         RunFolder(config.out, config, resume=resume) as folder,
@@ -93,6 +95,8 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
             validation_scenarios=validation,
             on_round=finished_round,
             progress=lambda done, total: bar.update(before["episodes"] + done),
+            make_env=make_env,
+            processes=config.processes,
         )
         facts = {"method": "imitation", "task": config.task, "seed": config.seed}
         path = save_policy(policy, folder / "checkpoint", facts)
@@ -287,6 +291,13 @@ def draw(tasks: tuple[str, ...], split: str, count: int | None, seed: int) -> li
             )
         chosen += [known[index] for index in sorted(generator.choice(len(known), wanted, replace=False))]
     return chosen
+
+
+def scenarios_of(tasks: tuple[str, ...], source: str, split: str) -> list[Scenario]:
+    """Return all scenarios of the tasks in sets or files joined by commas; "": in the sets TASK-SPLIT."""
+    if source:
+        return [scenario for name in source.split(",") for scenario in given(name.strip(), tasks, None)]
+    return [scenario for task in tasks for scenario in load_scenarios(f"{task}-{split}")]
 
 
 def given(source: str, tasks: tuple[str, ...], count: int | None) -> list[Scenario]:

@@ -1,5 +1,7 @@
 """The encoder: folding changes nothing, maps lie where they belong, pictures of whole patches work."""
 
+import copy
+
 import pytest
 import torch
 
@@ -36,7 +38,7 @@ def test_features(size):
     assert maps.isfinite().all() and (maps[:, :4] >= 0).all() and (maps[:, :4] <= 1).all()
     alone = net.features(pictures(3, size)[1:2], camera[1:2], text[1:2])
     torch.testing.assert_close(maps[1:2], alone, atol=2e-3, rtol=2e-3)
-    half = net.features(pictures(3, size), camera, text, half=True)
+    half = copy.deepcopy(net).to(torch.bfloat16).features(pictures(3, size), camera, text)
     torch.testing.assert_close(maps, half, atol=0.05, rtol=0.05)
 
 

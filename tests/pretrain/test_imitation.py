@@ -1,5 +1,6 @@
 """Imitation on a toy: the rule is learned, the mixture is what it says, and a run goes on exactly."""
 
+import functools
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,7 +40,7 @@ class ToyExpert:
         return 1 if self.env.scenarios[self.home].house_seed < 128 else 2
 
 
-def run(out, config=CONFIG, seed=0):
+def run(out, config=CONFIG, seed=0, **processes):
     return imitate(
         config,
         ToyPolicy(actions=20, seed=seed),
@@ -48,6 +49,7 @@ def run(out, config=CONFIG, seed=0):
         out,
         validation_scenarios=VALIDATION,
         expert=ToyExpert,
+        **processes,
     )
 
 
@@ -143,3 +145,16 @@ def test_time_budget_and_bad_input(tmp_path):
         )
     with pytest.raises(ValueError, match="noise is 2"):
         replace(CONFIG, noise=2.0)
+
+
+def test_two_processes_play_the_same_episodes(tmp_path):
+    run(tmp_path / "one")
+    run(tmp_path / "two", make_env=functools.partial(ToyEnv, 5, horizon=12), processes=2)
+    for number in range(CONFIG.rounds):
+        name = f"round_{number:02d}.npz"
+        for ours, theirs in zip(
+            load_round(tmp_path / "one" / name), load_round(tmp_path / "two" / name), strict=True
+        ):
+            np.testing.assert_array_equal(ours.actions, theirs.actions)
+            np.testing.assert_array_equal(ours.extras["label"], theirs.extras["label"])
+    assert lines(tmp_path / "one") == lines(tmp_path / "two")

@@ -129,6 +129,26 @@ def test_joints_are_those_of_the_arm(scenarios):
     assert not np.shares_memory(joints, before)
 
 
+def test_motion_is_what_the_last_action_changed(scenarios):
+    """Oracle: joints before and after, turned into the frame of the base; nothing moves against a wall."""
+    env = make(scenarios[:2])
+    first = env.reset(np.array([True, False]), scenarios[:1]).motion
+    assert first.dtype == np.float32 and first.shape == (2, 6) and not first.any()
+    seen = set()
+    for action in ("turn_left_30", "move_ahead", "move_back", "lift_up_10", "arm_out_10", "wrist_left_10"):
+        before = env.homes[0].joints
+        motion = env.step(np.full(2, ACTION_ID[action])).observation.motion[0]
+        change = env.homes[0].joints - before
+        turned = np.exp(-1j * before[2]) * complex(change[0], change[1])
+        expected = [turned.real, turned.imag, change[2], change[3], change[4:6].sum(), change[6]]
+        np.testing.assert_allclose(motion, expected, atol=1e-6)
+        seen.add(int(np.abs(motion).argmax()))
+    assert {2, 3} <= seen
+    for _ in range(60):  # until a wall stops it
+        motion = env.step(np.full(2, ACTION_ID["move_ahead"])).observation.motion[0]
+    assert abs(motion[0]) < 0.02
+
+
 def test_observations_that_were_handed_out_never_change(scenarios):
     env = make(scenarios)
     first = env.reset(np.ones(3, bool), scenarios)

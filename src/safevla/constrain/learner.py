@@ -114,8 +114,7 @@ class Learner:
         """Learn from the episodes: critics always, the actor after the warm-up."""
         config = self.config
         batch = sequence_batch(self.policy, episodes)
-        old_logits = evaluate_all(self.policy.action_logits, batch, config.minibatch_sequences)
-        old_values = evaluate_all(self.policy.state_values, batch, config.minibatch_sequences)
+        old_logits, old_values = self._evaluate(batch)
         reference_logits = old_logits
         if config.kl_to_imitation > 0 and not self.warming_up:
             reference_logits = evaluate_all(self.reference.action_logits, batch, config.minibatch_sequences)
@@ -138,6 +137,16 @@ class Learner:
                 metrics[f"explained_variance/{name}"] = value
         return metrics
 
+    def _evaluate(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """Return logits (B, T, A) and values (B, T, 1 + K) of the policy as it is."""
+
+        def joined(part: SequenceBatch) -> Tensor:
+            return torch.cat(self.policy.evaluate_sequences(part), dim=-1)
+
+        both = evaluate_all(joined, batch, self.config.minibatch_sequences)
+        heads = len(self.discounts)
+        return both[..., :-heads], both[..., -heads:]
+
     def _signals(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Return (B, T, 1 + K) float32, the reward and what each constraint charges."""
         signals = pad([np.concatenate([item.rewards[:, None], item.costs], axis=1) for item in episodes])
@@ -157,10 +166,15 @@ class Learner:
             for rows in length_buckets(lengths, config.minibatch_sequences, generator):
                 part = take(batch, rows)
                 target = targets.take(rows, part.mask.shape[1])
-                losses = self._critic_losses(part, target, steps_per_minibatch)
-                self._step(self.critics, losses["value"] + losses["cost_value"])
                 if actor_learns:
-                    objective, actor_losses = self._actor_losses(part, target, steps_per_minibatch)
+                    logits, values = self.policy.evaluate_sequences(part)
+                else:
+                    logits, values = None, self.policy.state_values(part)
+                heads = ppo.value_loss(values, target.returns, part.mask, steps_per_minibatch)
+                losses = {"value": heads[0], "cost_value": heads[1:].sum()}
+                self._step(self.critics, heads.sum())
+                if logits is not None:
+                    objective, actor_losses = self._actor_losses(logits, part, target, steps_per_minibatch)
                     losses |= actor_losses
                     # Past the trusted distance the actor rests until new episodes come; the critics go on.
                     actor_learns = float(losses["kl"]) <= 1.5 * config.target_kl
@@ -171,16 +185,11 @@ class Learner:
                     sums.setdefault(f"loss/{name}", []).append(float(value.detach()))
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
-    def _critic_losses(self, part: SequenceBatch, target: _Targets, count: float) -> dict[str, Tensor]:
-        heads = ppo.value_loss(self.policy.state_values(part), target.returns, part.mask, count)
-        return {"value": heads[0], "cost_value": heads[1:].sum()}
-
     def _actor_losses(
-        self, part: SequenceBatch, target: _Targets, count: float
+        self, logits: Tensor, part: SequenceBatch, target: _Targets, count: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what the actor minimises, and its parts by name; "kl" is to the policy that played."""
         config, mask = self.config, part.mask
-        logits = self.policy.action_logits(part)
         log_prob = ppo.action_log_prob(logits, part.actions)
         old_log_prob = ppo.action_log_prob(target.old_logits, part.actions)
         surrogate = ppo.clipped_surrogate(log_prob, old_log_prob, target.advantage, mask, config.clip, count)

@@ -16,7 +16,9 @@ import numpy as np
 
 from safevla.constrain.learner import Learner, Metrics
 from safevla.constrain.settings import MultiplierConfig, TrainConfig
-from safevla.rollout import VectorEnvironment, play
+from safevla.players import EnvironmentFactory, players
+from safevla.rollout import VectorEnvironment
+from safevla.scale import torch_threads
 from safevla.types import Episode, Scenario
 
 __all__ = ["MultiplierConfig", "TrainConfig", "draw_scenarios", "train"]
@@ -34,6 +36,8 @@ def train(
     out_dir: str | Path,
     on_iteration: Callable[[int, Metrics], None] | None = None,
     archive_weights: Sequence[float] | None = None,
+    make_env: EnvironmentFactory | None = None,
+    processes: int = 1,
 ) -> Any:
     """Improve `policy` in place under budgets, from where `out_dir` left off.
 
@@ -46,6 +50,8 @@ def train(
         out_dir: gets metrics.jsonl, start.pt and checkpoint.pt.
         on_iteration: called with the number of the iteration and its metrics.
         archive_weights: how often an archived scenario is drawn, e.g. its severity; None draws evenly.
+        make_env: makes homes like `env` in another process; needed for more than one.
+        processes: that play at once; learning has as many threads. Episodes do not depend on it.
 
     Returns:
         The trained policy (the same object).
@@ -57,24 +63,28 @@ def train(
     if config.sharpness != 1.0:
         policy.sharpen(config.sharpness)
     learner = Learner(config, policy, env.constraints, Path(out_dir))
-    while not learner.finished:
-        started = time.perf_counter()
-        iteration = learner.iteration
-        scenarios = draw_scenarios(config, iteration, domain_scenarios, archive_scenarios, archive_weights)
-        episodes = play(env, policy, scenarios, seed=(config.seed, iteration), keep=KEEP)
-        collected = time.perf_counter()
+    with players(env, policy, make_env, processes) as group:
+        while not learner.finished:
+            started = time.perf_counter()
+            iteration = learner.iteration
+            scenarios = draw_scenarios(
+                config, iteration, domain_scenarios, archive_scenarios, archive_weights
+            )
+            episodes = group.play(scenarios, seed=(config.seed, iteration), keep=KEEP)
+            collected = time.perf_counter()
 
-        metrics = learner.adapt_multipliers(episodes)
-        metrics |= learner.improve(episodes)
+            metrics = learner.adapt_multipliers(episodes)
+            with torch_threads(processes):
+                metrics |= learner.improve(episodes)
 
-        updated = time.perf_counter()
-        learner.steps += sum(episode.length for episode in episodes)
-        learner.iteration += 1
-        metrics |= _rollout_metrics(episodes)
-        metrics |= _speed_metrics(episodes, collected - started, updated - collected)
-        learner.save(metrics)
-        if on_iteration is not None:
-            on_iteration(iteration, metrics)
+            updated = time.perf_counter()
+            learner.steps += sum(episode.length for episode in episodes)
+            learner.iteration += 1
+            metrics |= _rollout_metrics(episodes)
+            metrics |= _speed_metrics(episodes, collected - started, updated - collected)
+            learner.save(metrics)
+            if on_iteration is not None:
+                on_iteration(iteration, metrics)
     return policy
 
 

@@ -100,28 +100,25 @@ class Backbone(nn.Module):
         self.model.load_state_dict(weights)
 
     @torch.inference_mode()
-    def features(
-        self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor, half: bool = False
-    ) -> torch.Tensor:
+    def features(self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Return what a policy reads; arguments as of `PerceptionEncoder.features`.
 
         Args:
             pictures: (B, H, W, 3) uint8; scaled to the nearest multiples of a patch below.
             camera: not used: the policy tells the cameras apart by their place.
             text: not used.
-            half: compute in bfloat16.
 
         Returns:
             (B, width, rows, columns) float16.
         """
         patch = self.config.patch
         rows, columns = (side // patch for side in pictures.shape[1:3])
-        scaled = (pictures.float() - self.mean) / self.deviation
+        scaled = (pictures.float() - self.mean.float()) / self.deviation.float()
         image = functional.interpolate(
             scaled.permute(0, 3, 1, 2), (rows * patch, columns * patch), mode="bilinear", antialias=True
         )
-        with torch.autocast(str(self.mean.device.type), torch.bfloat16, enabled=half):
-            hidden = self.model(pixel_values=image, interpolate_pos_encoding=True).last_hidden_state.float()
+        image = image.to(self.mean.dtype)
+        hidden = self.model(pixel_values=image, interpolate_pos_encoding=True).last_hidden_state.float()
         grid = hidden[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
         return functional.adaptive_avg_pool2d(grid, (self.config.rows, self.config.columns)).half()
 

@@ -50,9 +50,11 @@ def use_half(precision: str) -> bool:
 class EncoderConfig:
     """Sizes of a PerceptionEncoder."""
 
-    stem: tuple[int, int] = (24, 48)  # channels at a half and at a quarter of the picture's size
+    # Channels at a half and at a quarter of the picture's size; (0, C): cells of 4 x 4 pixels at once.
+    stem: tuple[int, int] = (24, 48)
     width: int = 96  # channels per patch
-    blocks: int = 1  # residual blocks at patch resolution
+    blocks: int = 3  # residual blocks at patch resolution
+    separable: bool = True  # blocks of a depthwise and two pointwise convolutions instead of two full ones
     match: int = 32  # size of the space in which cells and sentences are compared
     grid: int = 14  # patches along a side of the picture that positions are learned for
 
@@ -86,6 +88,24 @@ class ResidualBlock(nn.Module):
         return cast(torch.Tensor, patches + self.second(functional.relu(inner)))
 
 
+class SeparableBlock(nn.Module):
+    """A depthwise 5 x 5 convolution and a net for each patch beside a shortcut: a third of the arithmetic."""
+
+    def __init__(self, width: int, norm: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.first_norm = _norm(width, norm)
+        self.expand = nn.Conv2d(width, 2 * width, 1)
+        self.second = nn.Conv2d(2 * width, width, 1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(cast(torch.Tensor, self.second.bias))
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Map (B, width, P, P) to the same shape."""
+        inner = self.first_norm(self.first(functional.relu(patches)))
+        return cast(torch.Tensor, patches + self.second(functional.relu(self.expand(inner))))
+
+
 class PerceptionEncoder(nn.Module):
     """Pictures (B, H, W, 3) uint8, H and W multiples of 8, with the camera that took each, and sentences.
 
@@ -98,24 +118,22 @@ class PerceptionEncoder(nn.Module):
         super().__init__()
         self.config = config
         half, quarter = config.stem
-        self.stem_half = nn.Conv2d(3, half, 4, stride=2, padding=1)
-        self.half_norm = _norm(half, norm)
-        self.stem_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
+        self.stem_half = nn.Conv2d(3, half, 4, stride=2, padding=1) if half else nn.Identity()
+        self.half_norm = _norm(half, norm and half > 0)
+        self.stem_quarter = (
+            nn.Conv2d(half, quarter, 3, stride=2, padding=1) if half else nn.Conv2d(3, quarter, 4, stride=4)
+        )
         self.quarter_norm = _norm(quarter, norm)
         self.stem_patch = nn.Conv2d(quarter, config.width, 3, stride=2, padding=1)
         self.patch_norm = _norm(config.width, norm)
         self.position = nn.Parameter(torch.zeros(CAMERAS, config.width, config.grid, config.grid))
-        self.blocks = nn.Sequential(*(ResidualBlock(config.width, norm) for _ in range(config.blocks)))
+        block = SeparableBlock if config.separable else ResidualBlock
+        self.blocks = nn.Sequential(*(block(config.width, norm) for _ in range(config.blocks)))
         self.heads = nn.Conv2d(config.width, len(HEADS), 1)
         self.coarse = nn.Conv2d(config.width, config.match * CELLS * CELLS, 1)
         self.fine = nn.Conv2d(quarter, config.match, 1)
         self.sentence = nn.Sequential(nn.Linear(EMBEDDING_SIZE, 128), nn.ReLU(), nn.Linear(128, config.match))
         self.match_bias = nn.Parameter(torch.tensor(-5.0))  # almost all cells are not the thing asked for
-
-    @property
-    def device_type(self) -> str:
-        """Return the kind of device the weights are on ("cpu", "cuda")."""
-        return self.match_bias.device.type
 
     def forward(self, pictures: torch.Tensor, camera: torch.Tensor) -> Maps:
         """Look at pictures.
@@ -133,8 +151,8 @@ class PerceptionEncoder(nn.Module):
         # A permuted (B, H, W, 3) tensor is in channels-last layout, the fast one on CPUs.
         image = pictures.permute(0, 3, 1, 2)
         if image.dtype == torch.uint8:
-            image = image.to(self.stem_half.weight.dtype) / 255 - 0.5
-        half = functional.relu(self.half_norm(self.stem_half(image)))
+            image = image.to(self.match_bias.dtype) / 255 - 0.5
+        half = functional.relu(self.half_norm(self.stem_half(image))) if self.config.stem[0] else image
         quarter = functional.relu(self.quarter_norm(self.stem_quarter(half)))
         patches = (
             self.patch_norm(self.stem_patch(quarter))
@@ -183,23 +201,19 @@ class PerceptionEncoder(nn.Module):
         return cast(torch.Tensor, logits.reshape(*logits.shape[:2], *cells.shape[2:]))
 
     @torch.inference_mode()
-    def features(
-        self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor, half: bool = False
-    ) -> torch.Tensor:
-        """Return the maps that a policy reads.
+    def features(self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Return the maps that a policy reads, computed in the precision of the weights.
 
         Args:
             pictures: (B, H, W, 3) uint8.
             camera: (B,) int64.
             text: (B, 384) embedding of each picture's instruction.
-            half: compute in bfloat16: about twice as fast where the processor has it, slow elsewhere.
 
         Returns:
             (B, CHANNELS, H/8, W/8) float16: probabilities, depth as log(metres) / DEPTH_SCALE.
         """
-        with torch.autocast(self.device_type, torch.bfloat16, enabled=half):
-            maps = self(pictures, camera)
-            logits = self.match(maps.cells, text[:, None])
+        maps = self(pictures, camera)
+        logits = self.match(maps.cells, text[:, None])
         target = functional.pixel_unshuffle(torch.sigmoid(logits.float()), CELLS)
         heads = maps.heads.float()
         parts = (target, heads[:, :1] / DEPTH_SCALE, torch.sigmoid(heads[:, 1:]))

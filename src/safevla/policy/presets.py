@@ -28,6 +28,9 @@ PRESETS: dict[str, PolicyConfig] = {
         actor=TrunkConfig((192, 96), 512, 3, 8),
         critic=TrunkConfig((96, 48), 256, 2, 8),
     ),
+    # Encoders that were tried beside that of tiny (docs/diary.md): two full convolutions; cells at once.
+    "tiny-full": PolicyConfig(encoder=EncoderConfig(blocks=1, separable=False)),
+    "tiny-patch": PolicyConfig(encoder=EncoderConfig(stem=(0, 64))),
     # The same as tiny for 64 px: for tests.
     "tiny-64": PolicyConfig(resolution=64, encoder=EncoderConfig(grid=64 // PATCH)),
 }

@@ -146,10 +146,17 @@ def _blank(resolution: tuple[int, int], task: str) -> Observation:
     pictures = np.zeros((_TRIAL_HOMES, *resolution, 3), np.uint8)
     zeros = np.zeros(_TRIAL_HOMES, np.int64)
     instruction = instructions_for(task, TARGETS[task][0])[0]
-    joints = np.zeros((_TRIAL_HOMES, 3), np.float32)
     active = np.ones(_TRIAL_HOMES, bool)
     return Observation(
-        pictures, pictures, zeros, zeros + NO_ACTION, zeros, [instruction] * _TRIAL_HOMES, active, joints
+        nav=pictures,
+        manip=pictures,
+        holding=zeros,
+        last_action=zeros + NO_ACTION,
+        step=zeros,
+        instruction=[instruction] * _TRIAL_HOMES,
+        active=active,
+        joints=np.zeros((_TRIAL_HOMES, 3), np.float32),
+        motion=np.zeros((_TRIAL_HOMES, 6), np.float32),
     )
 
 

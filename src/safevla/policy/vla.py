@@ -1,20 +1,21 @@
 """The reference vision-language-action policy: two pictures and a sentence in, one of 20 actions out.
 
 A frozen `PerceptionEncoder` turns each picture, given the sentence, into maps (where is what is asked for,
-depth, floor, what is fragile, dangerous, movable, the gripper). Maps, sentence, holding, last action and step
-make one token per step; a causal decoder over the whole episode gives the action. The critics (return and K
-costs) are a second, smaller trunk on the same maps; they also read what the actor's trunk made of the step,
-without changing it, because that is what imitation has trained. Maps are computed once, when a step is taken,
-and stored for learning.
+depth, floor, what is fragile, dangerous, movable, the gripper). Maps, sentence, holding, the joints of the
+arm, what the last action moved, the last action and the step make one token per step; a causal decoder over
+the whole episode gives the action. The critics (return and K costs) are a second, smaller trunk on the same
+maps; they also read what the actor's trunk made of the step, without changing it, because that is what
+imitation has trained. Maps are computed once, when a step is taken, and stored for learning.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from safevla.policy.text import EMBEDDING_SIZE, TextEncoder
 from safevla.types import ACTIONS, NO_ACTION, Observation
 
 _STEP_SCALE = 100.0  # steps are given to the net in hundreds
+# Joints of the arm, then what the last action moved: divided by these they are of the size of 1.
+_BODY_SCALE = (1.0, 0.5, 1.5, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
 _CHUNK = 8  # pictures encoded at a time: a fixed number, so that none depends on how many there are beside it
 
 
@@ -64,8 +67,8 @@ class PolicyConfig:
     picture_width: int | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     backbone: BackboneConfig | None = None
-    actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((32, 24), 256, 2, 8))
-    critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((16, 16), 128, 1, 4))
+    actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((48, 32), 256, 2, 8))
+    critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((24, 16), 128, 1, 4))
     max_steps: int = 600
     precision: str = "auto"
 
@@ -90,8 +93,8 @@ class PolicyConfig:
 
     @property
     def feature_size(self) -> int:
-        """F: numbers per step that are stored for learning, both cameras together."""
-        return CAMERAS * math.prod(self.maps)
+        """F: numbers per step that are stored for learning: maps of both cameras, joints and motion."""
+        return CAMERAS * math.prod(self.maps) + len(_BODY_SCALE)
 
 
 @dataclass
@@ -121,13 +124,14 @@ class Trunk(nn.Module):
         channels, rows, columns = maps
         self.shape = (CAMERAS * channels, rows, columns)
         self.maps = nn.Sequential(
-            nn.Conv2d(CAMERAS * channels, first, 3, padding=1),
+            nn.Conv2d(CAMERAS * channels, first, 2, stride=2),
             nn.ReLU(),
-            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.Conv2d(first, second, 3, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(second * ((rows + 1) // 2) * ((columns + 1) // 2), config.width),
-        )
+            nn.Linear(second * (rows // 2) * (columns // 2), config.width),
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.body = nn.Linear(len(_BODY_SCALE), config.width)
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
@@ -139,8 +143,12 @@ class Trunk(nn.Module):
         self, features: Tensor, holding: Tensor, last_action: Tensor, text: Tensor, step: Tensor
     ) -> Tensor:
         """Return (M, width) tokens of M steps: features (M, F), text (M, 384), the others (M,)."""
-        maps = features.float().view(-1, *self.shape)
-        parts = self.maps(maps) + self.text(text) + self.holding(holding) + self.last_action(last_action)
+        size = math.prod(self.shape)
+        maps = features[:, :size].view(-1, *self.shape)
+        # In the layout in which convolutions are fast on CPUs.
+        parts = self.maps(maps.to(torch.float32, memory_format=torch.channels_last))
+        parts = parts + self.text(text) + self.holding(holding) + self.last_action(last_action)
+        parts = parts + self.body(features[:, size:].float())
         parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.norm(functional.relu(parts)))
 
@@ -188,6 +196,9 @@ class VisionLanguageActionPolicy(nn.Module):
         self.max_steps = config.max_steps
         self._own_text_encoder = text_encoder
         self._half = use_half(config.precision)
+        self._eyes: tuple[int, nn.Module] | None = (
+            None  # a bfloat16 copy of the encoder, and of which weights
+        )
         self._age = torch.zeros(0, dtype=torch.int64)
         self.eval()
 
@@ -233,11 +244,19 @@ class VisionLanguageActionPolicy(nn.Module):
         return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
 
     def perceive(self, observation: Observation, text: Tensor) -> Tensor:
-        """Return (N, F) float16 features: the maps of the navigation camera, then of the other.
+        """Return (N, F) float16 features: maps of the navigation camera, of the other, joints and motion.
 
-        Homes whose answer is not wanted are not looked at: their features are zero.
+        Homes whose answer is not wanted are not looked at: their maps are zero.
+
+        Raises:
+            ValueError: the pictures have the wrong size, or the environment does not tell joints and motion.
         """
         count = len(observation.nav)
+        if observation.joints is None or observation.motion is None:
+            raise ValueError(
+                "the policy wants the joints of the arm and what the last action moved "
+                "(Observation.joints and .motion), which this environment does not tell"
+            )
         if observation.nav.shape[1:3] != self.config.picture:
             height, width = observation.nav.shape[1:3]
             size = " x ".join(map(str, self.config.picture))
@@ -247,15 +266,27 @@ class VisionLanguageActionPolicy(nn.Module):
         padded = np.concatenate([looked, np.zeros(-len(looked) % _CHUNK, np.int64)])
         pictures = np.concatenate([observation.nav, observation.manip])[padded]
         camera, sentences = padded // count, text[padded % count]
-        maps = torch.zeros(CAMERAS * count, self.config.feature_size // CAMERAS, dtype=torch.float16)
+        maps = torch.zeros(CAMERAS * count, math.prod(self.config.maps), dtype=torch.float16)
+        eyes = self._seeing()
         for start in range(0, len(padded), _CHUNK):
             part = slice(start, start + _CHUNK)
-            encoded = self.encoder.features(
-                torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part], self._half
+            encoded = eyes.features(
+                torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part]
             )
             rows = looked[part]
             maps[rows] = encoded.flatten(1)[: len(rows)]
-        return torch.cat([maps[:count], maps[count:]], dim=1)
+        body = torch.from_numpy(np.concatenate([observation.joints, observation.motion], axis=1))
+        scaled = (body / torch.tensor(_BODY_SCALE)).half()
+        return torch.cat([maps[:count], maps[count:], scaled], dim=1)
+
+    def _seeing(self) -> Any:
+        """Return the encoder, in bfloat16 where the processor is fast with that; it follows the weights."""
+        if not self._half:
+            return self.encoder
+        version = sum(parameter._version for parameter in self.encoder.parameters())
+        if self._eyes is None or self._eyes[0] != version:
+            self._eyes = (version, copy.deepcopy(self.encoder).to(torch.bfloat16))
+        return self._eyes[1]
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the history of the homes where mask (N,) is True.
@@ -316,5 +347,6 @@ class VisionLanguageActionPolicy(nn.Module):
         return cast(Tensor, self.value_head(functional.relu(self.value_hidden(joined))))
 
     def evaluate_sequences(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """Return logits (B, T, 20) and values (B, T, 1 + K) of whole episodes."""
-        return self.action_logits(batch), self.state_values(batch)
+        """Return what `action_logits` and `state_values` do, reading the episodes once."""
+        acting = self.actor(batch)
+        return self.action_head(acting), self._values(self.critic(batch), acting.detach())

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from safevla.players import EnvironmentFactory, Players, players
 from safevla.pretrain.settings import ImitationConfig
 from safevla.rollout import VectorEnvironment, length_buckets, pad, play, save_atomically, sequence_batch
+from safevla.scale import torch_threads
 from safevla.types import ACTION_ID, ACTIONS, Episode, Observation, Scenario
 
 __all__ = ["ExpertDriven", "ImitationConfig", "imitate", "load_round", "save_round"]
@@ -133,6 +135,8 @@ def imitate(
     expert: ExpertFactory = home_expert,
     on_round: Callable[[int, Metrics], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    make_env: EnvironmentFactory | None = None,
+    processes: int = 1,
 ) -> Any:
     """Train the actor of `policy` in place, from where `out_dir` left off.
 
@@ -146,6 +150,8 @@ def imitate(
         expert: makes the expert of a home.
         on_round: called with the number of the round and its metrics.
         progress: called as progress(finished, total) while a round is played.
+        make_env: makes homes like `env` in another process; needed for more than one.
+        processes: that play at once; learning has as many threads. Episodes do not depend on it.
 
     Returns:
         The trained policy (the same object).
@@ -161,39 +167,58 @@ def imitate(
     done, used = _load(out_dir, policy, optimiser)
     data = [episode for number in range(done) for episode in load_round(out_dir / f"round_{number:02d}.npz")]
     policy.eval()
-    for number in range(done, config.rounds):
-        if config.time_budget is not None and used >= config.time_budget:
-            break
-        started = time.perf_counter()
-        driver = ExpertDriven(env, policy, config, number, expert)
-        chosen = _draw(config, number, scenarios)
-        played = play(env, driver, chosen, seed=(config.seed, number), keep=STORED, progress=progress)
-        # A demonstration that failed teaches nothing; a student's failure is what corrections are for.
-        new = [episode for episode in played if episode.success] if number == 0 else played
-        if not new:
-            raise ValueError(
-                "the expert solved none of the scenarios; check them with its own demonstrations"
-            )
-        save_round(out_dir / f"round_{number:02d}.npz", new)
-        data += new
-        collected = time.perf_counter()
-        metrics = {"data/steps": float(sum(episode.length for episode in data)), "data/episodes": len(data)}
-        metrics |= _by_task("collect", played)
-        metrics |= fit(policy, optimiser, data, config, number)
-        fitted = time.perf_counter()
-        metrics |= judge(env, policy, validation_scenarios[: config.validation_episodes], config.seed)
-        ended = time.perf_counter()
-        used += ended - started
-        metrics |= {
-            "perf/collect_s": collected - started,
-            "perf/fit_s": fitted - collected,
-            "perf/judge_s": ended - fitted,
-            "perf/used_s": used,
-        }
-        _save(out_dir, policy, optimiser, number + 1, used, metrics)
-        if on_round is not None:
-            on_round(number, metrics)
+    judged = validation_scenarios[: config.validation_episodes]
+    with players(env, policy, make_env, processes) as group:
+        for number in range(done, config.rounds):
+            if config.time_budget is not None and used >= config.time_budget:
+                break
+            started = time.perf_counter()
+            chosen = _draw(config, number, scenarios)
+            played = group.run(play_round, chosen, (config, number, expert), progress)
+            new = _taught(played, number)
+            save_round(out_dir / f"round_{number:02d}.npz", new)
+            data += new
+            collected = time.perf_counter()
+            metrics = {"data/steps": float(sum(item.length for item in data)), "data/episodes": len(data)}
+            metrics |= _by_task("collect", played)
+            with torch_threads(processes):
+                metrics |= fit(policy, optimiser, data, config, number)
+            fitted = time.perf_counter()
+            metrics |= judge(group, judged, config.seed)
+            ended = time.perf_counter()
+            used += ended - started
+            metrics |= {
+                "perf/collect_s": collected - started,
+                "perf/fit_s": fitted - collected,
+                "perf/judge_s": ended - fitted,
+                "perf/used_s": used,
+            }
+            _save(out_dir, policy, optimiser, number + 1, used, metrics)
+            if on_round is not None:
+                on_round(number, metrics)
     return policy
+
+
+def play_round(
+    env: VectorEnvironment,
+    policy: Any,
+    scenarios: Sequence[Scenario],
+    config: ImitationConfig,
+    round_number: int,
+    expert: ExpertFactory,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Episode]:
+    """Play scenarios of a round with the expert's answer in every state."""
+    driver = ExpertDriven(env, policy, config, round_number, expert)
+    return play(env, driver, scenarios, seed=(config.seed, round_number), keep=STORED, progress=progress)
+
+
+def _taught(played: list[Episode], round_number: int) -> list[Episode]:
+    """Return what to learn from: a failed demonstration teaches nothing, a student's failure does."""
+    new = [episode for episode in played if episode.success] if round_number == 0 else played
+    if not new:
+        raise ValueError("the expert solved none of the scenarios; check them with its own demonstrations")
+    return new
 
 
 def fit(
@@ -232,12 +257,12 @@ def fit(
     return {"loss/action": float(np.mean(losses)), "accuracy/action": float(torch.cat(right).float().mean())}
 
 
-def judge(env: VectorEnvironment, policy: Any, scenarios: Sequence[Scenario], seed: int) -> Metrics:
+def judge(group: Players, scenarios: Sequence[Scenario], seed: int) -> Metrics:
     """Return success and cost on held-out scenarios, greedily and sampled."""
     metrics: Metrics = {}
     if scenarios:
         for name, greedy in (("greedy", True), ("sampled", False)):
-            episodes = play(env, policy, scenarios, greedy=greedy, seed=(seed, 2))
+            episodes = group.play(scenarios, greedy=greedy, seed=(seed, 2))
             metrics |= _by_task(f"validation/{name}", episodes)
     return metrics
 

@@ -29,7 +29,7 @@ from safevla.policy.text import TextEncoder
 from safevla.pretrain.perception_data import MASKS, Pictures, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import detection_table
 from safevla.pretrain.settings import PerceptionConfig
-from safevla.world.catalogue import CORE
+from safevla.world.catalogue import CATEGORIES
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 16  # sentences compared with each picture in training
@@ -42,12 +42,12 @@ class PhraseBook:
     """Embeddings of the phrases of every category, padded: drawn at random in training."""
 
     def __init__(self, text: TextEncoder) -> None:
-        sentences = [phrases(category) for category in CORE]
+        sentences = [phrases(category) for category in CATEGORIES]
         self.counts = np.array([len(group) for group in sentences])
-        self.embeddings = torch.zeros(len(CORE), int(self.counts.max()), 384)
+        self.embeddings = torch.zeros(len(CATEGORIES), int(self.counts.max()), 384)
         for index, group in enumerate(sentences):
             self.embeddings[index, : len(group)] = text.embed(group)
-        self.nouns = torch.stack([text.embed([category.replace("_", " ")])[0] for category in CORE])
+        self.nouns = torch.stack([text.embed([category.replace("_", " ")])[0] for category in CATEGORIES])
 
     def draw(self, categories: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Return (..., 384) embeddings, a random phrase for each category id in `categories`."""

@@ -2,8 +2,8 @@
 
 A `ViewSampler` keeps a few dozen settled homes, puts the robot at random free places in them (often before
 a random object, with random arm poses, sometimes holding something), draws both cameras and reads the labels
-off the instance ids and the depth. Homes are replaced as pictures are drawn: a long run sees thousands. They
-are of class S, so that the categories are the CORE of the catalogue.
+off the instance ids and the depth. Homes are replaced as pictures are drawn: a long run sees thousands, of
+all size classes in the shares of the benchmark.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 from safevla.policy.encoder import CELLS, PATCH
 from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.tasks.instructions import TARGETS, instructions_for
+from safevla.tasks.sets import BENCHMARK_CLASSES
 from safevla.types import Knobs
-from safevla.world.catalogue import CORE, TYPES
+from safevla.world.catalogue import CATEGORIES, TYPES
 from safevla.world.compiled import compiled
 from safevla.world.contacts import FLOOR
 from safevla.world.freespace import inflate, occupancy
@@ -142,7 +143,7 @@ class _Stage:
 
     def weights(self) -> np.ndarray:
         """Return how often each of `things` is looked at: targets and small things most."""
-        names = [CORE[self.scene.category[entity]] for entity in self.things]
+        names = [CATEGORIES[self.scene.category[entity]] for entity in self.things]
         weight = np.array([3.0 if name in _TARGET_CATEGORIES else 1.0 for name in names])
         weight[np.asarray(self.scene.size)[self.things].max(1) < 0.5] *= 2.0
         return np.asarray(weight / weight.sum())
@@ -231,7 +232,7 @@ class ViewSampler:
         """Draw `count` pictures, an even number: both cameras at count / 2 places."""
         if count < 2 or count % 2:
             raise ValueError(f"{count} pictures: give an even number, each place is seen by two cameras")
-        patches, kinds = self.resolution // PATCH, len(CORE)
+        patches, kinds = self.resolution // PATCH, len(CATEGORIES)
         batch = Pictures(
             images=np.empty((count, self.resolution, self.resolution, 3), np.uint8),
             camera=np.arange(count, dtype=np.int64) % 2,
@@ -260,7 +261,8 @@ class ViewSampler:
         while True:
             seed = int(self.rng.integers(2**31))
             knobs = Knobs(*(float(self.rng.random() * (self.rng.random() < 0.6)) for _ in range(5)))
-            stage = _Stage(self._pool.get(seed, "S", self.split, knobs))
+            size_class = str(self.rng.choice(list(BENCHMARK_CLASSES)))
+            stage = _Stage(self._pool.get(seed, size_class, self.split, knobs))
             if len(stage.places):
                 return stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from safevla.tasks.instructions import TARGETS
-from safevla.world.catalogue import CORE
+from safevla.world.catalogue import CATEGORIES
 
 MIN_PIXELS = 12  # a thing must show this many pixels to count as seen
 _TARGETS = sorted({name for targets in TARGETS.values() for name in targets})
@@ -87,11 +87,11 @@ def detection_table(
     seen = pixels >= MIN_PIXELS
     table: dict[str, dict[str, float]] = {}
     found_at: dict[int, float] = {}
-    for index, name in enumerate(CORE):
+    for index, name in enumerate(CATEGORIES):
         summary = _summary(on[seen[:, index], index], elsewhere[:, index])
         table[f"category/{name}"] = summary
         found_at[index] = summary["threshold_p70"]
-    small = [CORE.index(name) for name in _SMALL if name in CORE]
+    small = [CATEGORIES.index(name) for name in _SMALL if name in CATEGORIES]
     found = np.stack([on[:, index] >= found_at[index] for index in small], 1)
     for name, value, bins in (
         ("pixels", pixels[:, small], _PIXEL_BINS),
@@ -110,7 +110,7 @@ def detection_table(
 def _means(table: dict[str, dict[str, float]]) -> dict[str, float]:
     """Average AP and recall over categories that were seen at least ten times."""
     means = {}
-    for group, names in (("all", CORE), ("targets", _TARGETS), ("small", _SMALL)):
+    for group, names in (("all", CATEGORIES), ("targets", _TARGETS), ("small", _SMALL)):
         rows = [table[f"category/{name}"] for name in names if f"category/{name}" in table]
         rows = [row for row in rows if row["things"] >= 10]
         for figure in ("ap", "recall_at_p70"):

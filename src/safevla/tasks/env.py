@@ -313,6 +313,7 @@ class HomeVecEnv:
             step=self._step.copy(),
             instruction=[seat.scenario.instruction if seat.scenario else "" for seat in self._seats],
             joints=np.stack([seat.arm_joints() for seat in self._seats]),
+            motion=np.stack([seat.motion() for seat in self._seats]),
         )
 
     def _check_mask(self, mask: np.ndarray, name: str) -> np.ndarray:

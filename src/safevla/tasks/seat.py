@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class Seat:
         self._named = named
         self._wants_potential = potential
         self._potential = 0.0
+        self._acted = False
 
     @property
     def holding(self) -> bool:
@@ -74,6 +76,17 @@ class Seat:
         _, _, _, lift, first, second, wrist = self.home.joints
         return np.array([lift, first + second, wrist], np.float32)
 
+    def motion(self) -> np.ndarray:
+        """Return (6,) float32, what the last action changed, see `Observation.motion`; zeros before it."""
+        if self.scenario is None or not self._acted:
+            return np.zeros(6, np.float32)
+        x, y, yaw, *arm = self.home.joints - self.home.joints_before
+        heading = self.home.joints_before[2]
+        cosine, sine = math.cos(heading), math.sin(heading)
+        lift, first, second, wrist = arm
+        base = (cosine * x + sine * y, cosine * y - sine * x, yaw)
+        return np.array([*base, lift, first + second, wrist], np.float32)
+
     def reset(
         self,
         scenario: Scenario,
@@ -85,6 +98,7 @@ class Seat:
         """Begin an episode and write its first pictures; arguments as in `look`."""
         settled = self._pool.of(scenario)
         self.home.reset(settled, scenario.start, scenario.seed)
+        self._acted = False
         self.scenario = scenario
         self.targets = matching_entities(settled, scenario.target, scenario.which)
         if self._appearance.repaints and scenario.which.startswith("colour:"):
@@ -106,6 +120,7 @@ class Seat:
     def act(self, action: int) -> None:
         """Take one action; `look` says what came of it."""
         self._record = self.home.act(action)
+        self._acted = True
         self.bad, self.simulated = self._record.nan, self._record.substeps > 0
 
     def look(

@@ -84,10 +84,13 @@ def judged_on(scenarios: Sequence[Scenario]) -> dict[str, str]:
 def benchmark_scenario(task: str, split: str, number: int, sampler: ScenarioSampler) -> Scenario:
     """Draw one scenario of the benchmark `safety-chores-SPLIT`; it depends on task, split and number alone.
 
+    Those to judge by are proven solvable. Those to train in are not: that would take most of the time, and
+    the expert fails in one of thirty.
+
     Each knob is uniform in 0..1, the size class is that of BENCHMARK_CLASSES. Both are settled before the
     house is drawn, so that houses which the expert does not solve do not shift them.
     """
     rng = np.random.default_rng([_BENCHMARK_SEED, TASKS.index(task), SPLITS.index(split), number])
     knobs = Knobs(*(float(round(value, 3)) for value in rng.random(len(KNOBS))))
     size_class = BENCHMARK_CLASSES[number % len(BENCHMARK_CLASSES)]
-    return sampler.sample(task, rng, split, knobs, size_class)
+    return sampler.sample(task, rng, split, knobs, size_class, prove=split != "train")
