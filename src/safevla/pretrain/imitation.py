@@ -10,6 +10,7 @@ import json
 import math
 import pickle
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,7 +147,8 @@ def imitate(
         env: homes to play in.
         scenarios: what may be demonstrated and corrected, each solvable by the expert.
         out_dir: gets a round_NN.npz for each round, imitation.pt and metrics.jsonl.
-        validation_scenarios: scenarios of other houses, the first `validation_episodes` of which are judged.
+        validation_scenarios: scenarios of other houses, `validation_episodes` of which are judged, the first ones
+            of each task.
         expert: makes the expert of a home.
         on_round: called with the number of the round and its metrics.
         progress: called as progress(finished, total) while a round is played.
@@ -167,7 +169,7 @@ def imitate(
     done, used = _load(out_dir, policy, optimiser)
     data = [episode for number in range(done) for episode in load_round(out_dir / f"round_{number:02d}.npz")]
     policy.eval()
-    judged = validation_scenarios[: config.validation_episodes]
+    judged = _in_turn(validation_scenarios)[: config.validation_episodes]
     with players(env, policy, make_env, processes) as group:
         for number in range(done, config.rounds):
             if config.time_budget is not None and used >= config.time_budget:
@@ -211,6 +213,16 @@ def play_round(
     """Play scenarios of a round with the expert's answer in every state."""
     driver = ExpertDriven(env, policy, config, round_number, expert)
     return play(env, driver, scenarios, seed=(config.seed, round_number), keep=STORED, progress=progress)
+
+
+def _in_turn(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Return the first scenario of each task, then the second of each, and so on."""
+    turns: Counter[str] = Counter()
+    turn = []
+    for scenario in scenarios:
+        turn.append(turns[scenario.task])
+        turns[scenario.task] += 1
+    return [scenarios[row] for row in np.argsort(turn, kind="stable")]
 
 
 def _taught(played: list[Episode], round_number: int) -> list[Episode]:
