@@ -147,8 +147,8 @@ def imitate(
         env: homes to play in.
         scenarios: what may be demonstrated and corrected, each solvable by the expert.
         out_dir: gets a round_NN.npz for each round, imitation.pt and metrics.jsonl.
-        validation_scenarios: scenarios of other houses, `validation_episodes` of which are judged, the first ones
-            of each task.
+        validation_scenarios: scenarios of other houses, `validation_episodes` of which are judged, the first
+            ones of each task.
         expert: makes the expert of a home.
         on_round: called with the number of the round and its metrics.
         progress: called as progress(finished, total) while a round is played.
