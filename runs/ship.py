@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safevla.assure.evaluate import compare, constraints_of, load_table, summarise, summarise_classes
+from safevla.types import TASKS
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "src/safevla/data/checkpoints"
@@ -75,11 +76,12 @@ def ship_imitation(imitate: Path) -> None:
         "data/episodes": "episodes",
         "accuracy/action": "accuracy",
         "validation/greedy/success": "SR greedy",
+        **{f"validation/greedy/success/{task}": f"SR {task}" for task in TASKS},
         "validation/greedy/cost": "CC greedy",
         "validation/sampled/success": "SR sampled",
         "validation/sampled/cost": "CC sampled",
     }
-    table = [{title: round(row[key], 3) for key, title in shown.items()} for row in rows]
+    table = [{title: round(row[key], 3) for key, title in shown.items() if key in row} for row in rows]
     write("imitation", head_of(imitate) | {"seeds": [0], "rows": table})
 
 
