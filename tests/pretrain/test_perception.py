@@ -11,7 +11,7 @@ from safevla.policy.presets import make_policy
 from safevla.pretrain import perception
 from safevla.pretrain.perception import Trainer, draw_queries, load_encoder, pretrain
 from safevla.pretrain.perception_data import MASKS, ViewSampler, phrases
-from safevla.pretrain.perception_metrics import curve, detection_table, peaks
+from safevla.pretrain.perception_metrics import colour_figures, curve, detection_table, peaks
 from safevla.pretrain.settings import PerceptionConfig
 from safevla.world.catalogue import CATEGORIES
 
@@ -27,7 +27,7 @@ def batch():
 
 def test_same_seed_same_pictures(batch):
     again, other = ViewSampler(0, homes=3).draw(40), ViewSampler(1, homes=3).draw(40)
-    for name in ("images", "counts", "masks", "depth", "distance"):
+    for name in ("images", "counts", "masks", "depth", "distance", "asked", "asked_counts"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(again, name))
     assert (batch.images != other.images).any()
 
@@ -49,6 +49,16 @@ def test_labels_agree_with_each_other(batch):
 def test_objects_are_looked_at_more_often_than_by_chance(batch):
     small = [CATEGORIES.index(name) for name in ("mug", "apple", "bowl", "vase", "spray_bottle")]
     assert (batch.counts[:, small].sum((2, 3)) >= 12).any(1).mean() > 0.15
+
+
+def test_queries_by_colour_mean_a_part_of_their_category(batch):
+    rows, queries = np.nonzero(batch.asked[:, :, 0] >= 0)
+    asked, meant = batch.asked[rows, queries], batch.asked_counts[rows, queries]
+    assert len(asked) >= 20 and not batch.asked_counts[batch.asked[:, :, 0] < 0].any()
+    whole = batch.counts[rows, asked[:, 0]]
+    assert (meant <= whole).all() and whole.any((1, 2)).all()
+    # Some are meant and some are not there: their category is, in another colour.
+    assert 0.5 < meant.any((1, 2)).mean() < 0.95
 
 
 def test_gripper_is_seen_by_the_manipulation_camera():
@@ -98,6 +108,17 @@ def test_precision_and_recall_by_hand():
     scores = np.zeros((1, 1, 6, 6))
     scores[0, 0, 3, 3], scores[0, 0, 5, 5] = 0.8, 0.6  # beside the thing, and elsewhere
     assert [float(part[0, 0]) for part in peaks(scores, counts)] == pytest.approx([0.8, 0.6])
+
+
+def test_a_detector_that_sees_no_colours_is_found_out():
+    counts = np.zeros((2, 4, 4), np.uint8)
+    counts[0, 0, 0] = 16  # the red mug of the first picture; there is a blue one at (3, 3) in both
+    red, mug = np.zeros((2, 4, 4)), np.zeros((2, 4, 4))
+    red[0, 0, 0], red[:, 3, 3] = 0.9, 0.2
+    mug[0, 0, 0], mug[:, 3, 3] = 0.7, (0.8, 0.9)
+    figures = colour_figures(red, mug, counts)
+    assert figures["things"] == 1 and figures["ap"] == 1.0
+    assert figures["ap_noun"] == pytest.approx(1 / 3)
 
 
 def test_perfect_and_blind_detectors(batch):

@@ -23,13 +23,23 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
-from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, Maps, PerceptionEncoder, use_half
 from safevla.policy.presets import preset_config
 from safevla.policy.text import TextEncoder
-from safevla.pretrain.perception_data import MASKS, Pictures, ViewSampler, phrases
-from safevla.pretrain.perception_metrics import detection_table
+from safevla.pretrain.described_queries import DESCRIBED
+from safevla.pretrain.perception_data import (
+    MASKS,
+    Pictures,
+    ViewSampler,
+    colour_descriptions,
+    described_phrases,
+    phrases,
+)
+from safevla.pretrain.perception_metrics import colour_figures, detection_table
 from safevla.pretrain.settings import PerceptionConfig
-from safevla.world.catalogue import CATEGORIES
+from safevla.tasks.colours import COLOURS
+from safevla.tasks.descriptions import described, parse
+from safevla.world.catalogue import CATEGORIES, TYPES
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 16  # sentences compared with each picture in training
@@ -48,11 +58,31 @@ class PhraseBook:
         for index, group in enumerate(sentences):
             self.embeddings[index, : len(group)] = text.embed(group)
         self.nouns = torch.stack([text.embed([category.replace("_", " ")])[0] for category in CATEGORIES])
+        self._embed_described(text)
+
+    def _embed_described(self, text: TextEncoder) -> None:
+        """Embed what is said of the colours that things of each category have."""
+        asked = [(category, which) for category in CATEGORIES for which in colour_descriptions(category)]
+        sentences = [described_phrases(category, which) for category, which in asked]
+        self.described_counts = np.array([len(group) for group in sentences])
+        self.described = torch.zeros(len(asked), int(self.described_counts.max()), 384)
+        self.row = np.zeros((len(CATEGORIES), len(COLOURS)), np.int64)  # of `described`
+        for index, (category, which) in enumerate(asked):
+            self.row[CATEGORIES.index(category), COLOURS.index(parse(which)[1])] = index
+            self.described[index, : len(sentences[index])] = text.embed(sentences[index])
+        nouns = [described(TYPES[category].noun, which) for category, which in asked]
+        self.described_nouns = text.embed(nouns)
 
     def draw(self, categories: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Return (..., 384) embeddings, a random phrase for each category id in `categories`."""
         phrase = (rng.random(categories.shape) * self.counts[categories]).astype(np.int64)
         return self.embeddings[torch.from_numpy(categories), torch.from_numpy(phrase)]
+
+    def draw_described(self, asked: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """Return (Q, 384) embeddings, a random phrase for each category and colour of `asked` (Q, 2)."""
+        row = self.row[asked[:, 0], asked[:, 1]]
+        phrase = (rng.random(row.shape) * self.described_counts[row]).astype(np.int64)
+        return self.described[torch.from_numpy(row), torch.from_numpy(phrase)]
 
 
 def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -154,10 +184,17 @@ class Trainer:
         """Return the four losses of a batch."""
         chosen = draw_queries(batch.counts, self.rng)
         pixels = np.take_along_axis(batch.counts, chosen[:, :, None, None], axis=1)
+        sentences = self.book.draw(chosen, self.rng)
+        # The last categories are mostly not in the picture: queries by colour take their place.
+        asked = batch.asked[:, :, 0] >= 0
+        pixels[:, -DESCRIBED:][asked] = batch.asked_counts[asked]
+        sentences[:, -DESCRIBED:][torch.from_numpy(asked)] = self.book.draw_described(
+            batch.asked[asked], self.rng
+        )
         images = jitter(torch.from_numpy(batch.images), self.generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             maps = self.net(images, torch.from_numpy(batch.camera))
-            logits = self.net.match(maps.cells, self.book.draw(chosen, self.rng))
+            logits = self.net.match(maps.cells, sentences)
         found = head_loss(maps.heads.float(), torch.from_numpy(batch.depth), torch.from_numpy(batch.masks))
         return {"match": match_loss(logits.float(), torch.from_numpy(pixels))} | found
 
@@ -364,17 +401,20 @@ def validate(
     sampler = ViewSampler(7, "val", resolution, homes=8, views_per_home=40, vary_light=False)
     scores, counts, distances, errors = [], [], [], []
     masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}
+    colours: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for _ in range(max(1, pictures // 50)):
         batch = sampler.draw(50)
         maps = net(torch.from_numpy(batch.images), torch.from_numpy(batch.camera))
         logits = net.match(maps.cells, book.nouns.expand(len(batch.images), -1, -1))
         scores.append(torch.sigmoid(logits).half().numpy())
         counts.append(batch.counts)
+        colours.append(_by_colour(net, book, maps, batch))
         distances.append(batch.distance)
         errors.append((maps.heads[:, 0].numpy() - batch.depth).ravel())
         masks["seen"].append(np.concatenate([batch.masks[:, :1] >= 32, batch.masks[:, 1:] >= 3], 1))
         masks["said"].append((maps.heads[:, 1:] > 0).numpy())
     table = detection_table(np.concatenate(scores), np.concatenate(counts), np.concatenate(distances))
+    table["colour"] = colour_figures(*(np.concatenate(parts) for parts in zip(*colours, strict=True)))
     table["all"]["depth_error"] = float(np.abs(np.concatenate(errors)).mean())
     seen, said = np.concatenate(masks["seen"]), np.concatenate(masks["said"])
     for index, name in enumerate(MASKS):
@@ -382,6 +422,18 @@ def validate(
         table["all"][f"{name}_recall"] = both / max(1.0, float(seen[:, index].sum()))
         table["all"][f"{name}_precision"] = both / max(1.0, float(said[:, index].sum()))
     return table
+
+
+def _by_colour(
+    net: PerceptionEncoder, book: PhraseBook, maps: Maps, batch: Pictures
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scores of queries by colour and of the bare nouns, and the pixels meant; each (Q, R, C)."""
+    asked = batch.asked[:, :, 0] >= 0
+    kinds, names = np.maximum(batch.asked, 0).transpose(2, 0, 1)
+    said = book.described_nouns[torch.from_numpy(book.row[kinds, names])]
+    bare = book.nouns[torch.from_numpy(kinds)]
+    described, plain = (torch.sigmoid(net.match(maps.cells, text)).numpy()[asked] for text in (said, bare))
+    return described, plain, batch.asked_counts[asked]
 
 
 assert HEADS[1:] == MASKS, "the encoder's heads and the masks of the labels must agree"

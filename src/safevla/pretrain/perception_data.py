@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 
 from safevla.policy.encoder import CELLS, PATCH
+from safevla.pretrain.described_queries import DESCRIBED, count_described, draw_described, geom_colours
 from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.tasks.instructions import TARGETS, instructions_for
 from safevla.tasks.sets import BENCHMARK_CLASSES
@@ -83,6 +84,8 @@ class Pictures:
     masks: np.ndarray  # (B, M, P, P) uint8, pixels of the kind in each 8 x 8 patch
     depth: np.ndarray  # (B, P, P) float32, mean of log(metres) over the patch
     distance: np.ndarray  # (B, K) float32, metres to the nearest pixel of the category, inf if not seen
+    asked: np.ndarray  # (B, D, 2) int64, category and colour (of COLOURS) of queries by colour; -1 for none
+    asked_counts: np.ndarray  # (B, D, 2P, 2P) uint8, pixels that each of them means in each 4 x 4 cell
 
 
 @compiled
@@ -134,6 +137,7 @@ class _Stage:
         mujoco.mj_kinematics(self.model, self.data)
         self.mesh = RasterMesh.from_model(self.model)
         self.category, self.flags = _geom_labels(self.scene)
+        self.colour = geom_colours(self.scene)
         grid = inflate(occupancy(self.scene, settled.data), FOOTPRINT_RADIUS)
         free = np.argwhere(~grid.blocked)
         self.places = np.asarray(grid.origin) + (free + 0.5) * grid.cell
@@ -240,6 +244,8 @@ class ViewSampler:
             masks=np.empty((count, len(MASKS), patches, patches), np.uint8),
             depth=np.empty((count, patches, patches), np.float32),
             distance=np.empty((count, kinds), np.float32),
+            asked=np.empty((count, DESCRIBED, 2), np.int64),
+            asked_counts=np.empty((count, DESCRIBED, CELLS * patches, CELLS * patches), np.uint8),
         )
         for index in range(0, count, 2):
             stage = self._next_stage()
@@ -322,6 +328,9 @@ class ViewSampler:
         )
         outputs = (batch.counts[index], batch.masks[index], batch.depth[index], batch.distance[index])
         _read_labels(self._ids, self._depth, stage.category, stage.flags, *outputs)
+        asked = draw_described(self._ids, stage.category, stage.colour, self.rng)
+        batch.asked[index] = asked
+        count_described(self._ids, stage.category, stage.colour, asked, batch.asked_counts[index])
 
     def _light(self, own: Lighting) -> Lighting | None:
         """Return the home's light changed at random, or None for its own, half the time each."""

@@ -107,6 +107,25 @@ def detection_table(
     return table
 
 
+def colour_figures(described: np.ndarray, bare: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+    """Return figures of queries by colour: those of `detection_table`, and `ap_noun`.
+
+    What is asked for are the things of one colour, so that others of their category are false alarms;
+    `ap_noun` is the average precision of the bare noun on the same queries.
+
+    Args:
+        described: (Q, R, C) probabilities for "red mug".
+        bare: (Q, R, C) probabilities for "mug".
+        counts: (Q, R, C) pixels that are meant in each cell; all 0 where nothing in the picture is.
+    """
+    seen = counts.sum((1, 2), dtype=np.int64) >= MIN_PIXELS
+    figures = []
+    for scores in (described, bare):
+        on, elsewhere = peaks(scores[:, None], counts[:, None])
+        figures.append(_summary(on[seen, 0], elsewhere[:, 0]))
+    return figures[0] | {"ap_noun": figures[1]["ap"]}
+
+
 def _means(table: dict[str, dict[str, float]]) -> dict[str, float]:
     """Average AP and recall over categories that were seen at least ten times."""
     means = {}

@@ -14,7 +14,7 @@ import numpy as np
 from safevla.config import nearest
 from safevla.tasks.colours import COLOURS, dominant_colour, seen_shares
 from safevla.world.catalogue import TYPES
-from safevla.world.entity_type import ROOM_KINDS, EntityType
+from safevla.world.entity_type import ROOM_KINDS
 
 KINDS = ("colour", "size", "in", "on")
 SIZES = ("small", "big")
@@ -72,7 +72,7 @@ def descriptions(target: str) -> tuple[str, ...]:
     instances can differ enough for it.
     """
     kind = TYPES[target]
-    seen = _palette(kind)
+    seen = palette(target)
     low, high = kind.scale_range
     return (
         *(f"colour:{name}" for name in COLOURS if name in seen),
@@ -82,22 +82,24 @@ def descriptions(target: str) -> tuple[str, ...]:
     )
 
 
-def _palette(kind: EntityType) -> set[str | None]:
-    """Return the names of the colours that instances of a type can have."""
+@cache
+def palette(target: str) -> tuple[str | None, ...]:
+    """Return what an instance of a type is called in each colour of its palette, None where by no name."""
+    kind = TYPES[target]
     shares = seen_shares(
         [part.shape for part in kind.parts],
         np.array([part.size for part in kind.parts], dtype=np.float64),
         np.array([part.pos for part in kind.parts], dtype=np.float64),
         np.array([_rotation(*part.euler) for part in kind.parts]),
     )
-    names = set()
+    names = []
     for main, accent in kind.colours:
         colours = [
             main if part.colour == "main" else accent if part.colour == "accent" else part.colour
             for part in kind.parts
         ]
-        names.add(dominant_colour([np.array(colour) for colour in colours], shares))
-    return names
+        names.append(dominant_colour([np.array(colour) for colour in colours], shares))
+    return tuple(names)
 
 
 def _rotation(x: float, y: float, z: float) -> np.ndarray:
