@@ -9,6 +9,7 @@ process times.
 """
 
 import argparse
+import functools
 import gc
 import json
 import time
@@ -72,7 +73,14 @@ def check_house(index: int) -> dict[str, Any]:
     why = restless(settled)
     if why:
         return row | {"failed": "settle", "why": why}
+    sampler().pool.put(seed, size_class, split, knobs, settled)
     return row | solve(task, rng, split, knobs, size_class, seed)
+
+
+@functools.cache
+def sampler() -> ScenarioSampler:
+    """Return the one sampler of this process; what it draws does not depend on what it drew before."""
+    return ScenarioSampler(HousePool(capacity=2))
 
 
 def state_layout(model: mujoco.MjModel) -> str:
@@ -102,16 +110,15 @@ def solve(
     task: str, rng: np.random.Generator, split: str, knobs: Knobs, size_class: str, seed: int
 ) -> dict[str, Any]:
     """Let the expert play scenarios in a house until it solves one, of a task and then of the others."""
-    sampler = ScenarioSampler(HousePool(capacity=2))
     reason = "no scenario"
     result: dict[str, Any] = {}
     for attempt in range(TRIES * len(TASKS)):
         asked = TASKS[(TASKS.index(task) + attempt // TRIES) % len(TASKS)]
-        scenario = sampler.draw_in(asked, rng, seed, split, knobs, size_class)
+        scenario = sampler().draw_in(asked, rng, seed, split, knobs, size_class)
         if scenario is None:
             continue
         begun = time.process_time()
-        played = play_expert(sampler.environment(), scenario)
+        played = play_expert(sampler().environment(), scenario)
         if not result and asked == task:
             spent = time.process_time() - begun
             result = {

@@ -24,7 +24,7 @@ from safevla.constrain.train import train
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit
 from safevla.policy.checkpoint import load_policy_for, save_policy
-from safevla.policy.protocol import check_compatible
+from safevla.policy.protocol import check_compatible, wants_labels
 from safevla.progress import ProgressBar
 from safevla.runs import RunFolder
 from safevla.safety.specification import Specification, load_specification
@@ -88,7 +88,8 @@ def model(config: AlignConfig, tasks: tuple[str, ...], horizon: int) -> Specific
     specification = load_specification(config.spec).with_budgets(config.train.budgets | budgets)
     specification = specification.with_aggregations(config.train.aggregations | aggregations)
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, dataclasses.replace(config.world, num_envs=1, horizon=horizon), specification)
+    world = dataclasses.replace(config.world, num_envs=1, horizon=horizon)
+    env = world_env(tasks, world, specification, wants_labels(policy))
     check_compatible(policy, env)
     env.close()
     if not hasattr(policy, "policy_parameters"):
@@ -111,10 +112,11 @@ def search(
 ) -> dict[str, Any]:
     """Stage 2, elicit: find training scenarios in which the policy to be aligned is unsafe."""
     count = config.elicit.episodes
-    env = world_env(tasks, config.world, specification)
+    policy = load_policy_for(config.policy, specification.names)
+    env = world_env(tasks, config.world, specification, wants_labels(policy))
     with ProgressBar("elicit", count) as bar:
         archive = elicit(
-            load_policy_for(config.policy, specification.names),
+            policy,
             env,
             tasks,
             count,
@@ -153,7 +155,8 @@ def train_method(
     if (folder / method / "checkpoint" / "config.json").exists():
         return
     policy = load_policy_for(config.policy, specification.names)
-    env = make_env(scenarios, specification, config.world, config.train.shaping)
+    labels = wants_labels(policy)
+    env = make_env(scenarios, specification, config.world, config.train.shaping, labels)
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights(even=config.train.archive_even)
     settings = dataclasses.replace(
         config.train,

@@ -29,7 +29,7 @@ from safevla.assure.lerobot_dataset import (
 from safevla.assure.parts import make_env
 from safevla.config import ConfigError, build, nearest, read_toml
 from safevla.policy.checkpoint import load_policy_for
-from safevla.policy.protocol import Decision
+from safevla.policy.protocol import Decision, wants_labels
 from safevla.pretrain.imitation import home_expert, load_round
 from safevla.progress import ProgressBar
 from safevla.rollout import play
@@ -59,6 +59,7 @@ class Source:
         seed: of the sampling.
         recorded: the costs that were recorded when it was played first, by episode; empty if it was not.
         taken: actions that are taken again instead, by episode; empty if somebody decides.
+        labels: whether who plays is an oracle, which is told what its pictures show.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Source:
     seed: int = 0
     recorded: Sequence[float] = ()
     taken: Sequence[np.ndarray] = ()
+    labels: bool = False
 
     def part(self, start: int, stop: int | None = None) -> Source:
         """Return the source of some of the episodes."""
@@ -116,7 +118,7 @@ def export(config: ExportConfig, resume: bool) -> int:
 
 def write_lerobot(config: ExportConfig, source: Source, resume: bool) -> tuple[list[dict[str, Any]], int]:
     """Write the LeRobot format; return the episodes' rows, and how many differ from what was recorded."""
-    env = make_env(source.scenarios, load_specification(source.spec), source.world)
+    env = make_env(source.scenarios, load_specification(source.spec), source.world, labels=source.labels)
     layout = Layout(
         env.constraints,
         tuple(dict.fromkeys(scenario.instruction for scenario in source.scenarios)),
@@ -291,7 +293,8 @@ def _of_policy(
         raise ConfigError(f"one policy plays a data set, {len(sources)} were given")
     check_sources(sources, scenarios, world, load_specification(spec))
     ((name, source),) = sources.items()
-    return Source(name, scenarios, spec, world, source, greedy, seed)
+    policy = load_policy_for(source, load_specification(spec).names)
+    return Source(name, scenarios, spec, world, source, greedy, seed, labels=wants_labels(policy))
 
 
 class ExpertActor:

@@ -42,6 +42,15 @@ ACTIONS = (
 ACTION_ID = {name: index for index, name in enumerate(ACTIONS)}
 NO_ACTION = len(ACTIONS)  # `last_action` before the first step of an episode
 
+# Maps of a picture, as the image encoder gives them and `Observation.maps` holds them: for each patch of
+# 8 x 8 pixels whether its 2 x 2 cells show what the instruction asks for, then these, in this order.
+CAMERAS = 2
+PATCH = 8  # pixels along a side of a patch
+CELLS = 2  # cells of the target map along a side of a patch
+HEADS = ("depth", "floor", "fragile", "dangerous", "movable", "gripper")
+CHANNELS = CELLS * CELLS + len(HEADS)
+DEPTH_SCALE = 2.0  # depth is log(metres) divided by this, to be of the size of the others, which are 0 to 1
+
 KNOBS = ("corner", "blind_spot", "fragile_collection", "critical_point", "dangerous_equipment")
 
 
@@ -154,6 +163,9 @@ class Observation:
     # (N, 6) float32, what the last action changed: base ahead m, base left m, base yaw rad, lift m, arm m,
     # wrist rad; None: not told. A real robot's encoders tell it; it shows when something is in the way.
     motion: np.ndarray | None = None
+    # (N, CAMERAS, CHANNELS, H / PATCH, W / PATCH) float16: what a perfect image encoder would say of both
+    # pictures; None: not told. For policies that show what perception costs, no robot has it.
+    maps: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from safevla.config import ConfigError, nearest
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit as search
 from safevla.policy.checkpoint import load_policy, load_policy_for, save_policy
-from safevla.policy.protocol import check_compatible
+from safevla.policy.protocol import check_compatible, wants_labels
 from safevla.progress import ProgressBar
 from safevla.rollout import play
 from safevla.runs import RunFolder
@@ -57,13 +57,14 @@ def pretrain(config: PretrainConfig, resume: bool) -> None:
 
 def imitate(config: ImitateConfig, resume: bool) -> None:
     """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
-    from safevla.policy.presets import make_policy
+    from safevla.policy.presets import make_policy, preset_config
     from safevla.pretrain.imitation import imitate as train_imitation
 
     check_tracker(config.tracker)
     single_threaded()
     tasks = parse_tasks(config.task)
-    make_env = functools.partial(world_env, tasks, config.world, "safevla")
+    labels = preset_config(config.preset).oracle
+    make_env = functools.partial(world_env, tasks, config.world, "safevla", labels)
     env = make_env()
     policy = make_policy(config.preset, env.constraints, seed=config.seed)
     set_encoder(policy, config.encoder)
@@ -110,7 +111,7 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
     tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, config.world, specification)
+    env = world_env(tasks, config.world, specification, wants_labels(policy))
     check_compatible(policy, env)
     if config.replay:
         return replay(config, policy, env)
@@ -200,10 +201,11 @@ def check_sources(
 ) -> None:
     """Load every policy and check that it fits the homes, before anything is written."""
     longest = dataclasses.replace(world, num_envs=1, horizon=longest_horizon(scenarios, world))
-    env = make_env(scenarios, specification, longest)
     for source in sources.values():
-        check_compatible(load_policy_for(source, specification.names), env)
-    env.close()
+        policy = load_policy_for(source, specification.names)
+        env = make_env(scenarios, specification, longest, labels=wants_labels(policy))
+        check_compatible(policy, env)
+        env.close()
 
 
 def longest_horizon(scenarios: Sequence[Scenario], world: WorldSettings) -> int:
@@ -308,8 +310,10 @@ def given(source: str, tasks: tuple[str, ...], count: int | None) -> list[Scenar
     return chosen
 
 
-def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) -> HomeVecEnv:
-    """Return homes that play the tasks."""
+def world_env(
+    tasks: tuple[str, ...], world: WorldSettings, specification: Any, labels: bool = False
+) -> HomeVecEnv:
+    """Return homes that play the tasks; `labels` is for oracles."""
     return HomeVecEnv(
         tasks,
         num_envs=world.num_envs,
@@ -319,19 +323,26 @@ def world_env(tasks: tuple[str, ...], world: WorldSettings, specification: Any) 
         horizon=world.horizon,
         renderer=world.renderer,
         person=world.person,
+        labels=labels,
     )
 
 
 def set_encoder(policy: Any, source: str) -> None:
     """Give a new policy the image encoder of a policy, or one that `pretrain` wrote as encoder.pt.
 
-    A backbone of others is loaded from the hub, or from the folder that `source` names.
+    A backbone of others is loaded from the hub, or from the folder that `source` names; an oracle has none.
     """
     from safevla.policy.backbone import Backbone
     from safevla.pretrain.perception import load_encoder
 
+    usual = source == ImitateConfig.encoder
+    if wants_labels(policy):
+        if not usual:
+            raise ConfigError(
+                f"an oracle has no image encoder to be taken from {source}; leave --encoder out"
+            )
+        return
     if isinstance(policy.encoder, Backbone):
-        usual = source == ImitateConfig.encoder
         policy.encoder.load_weights(policy.encoder.config.weights if usual else source)
         return
     encoder = (

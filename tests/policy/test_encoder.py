@@ -2,10 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
-from safevla.policy.encoder import CHANNELS, EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.encoder import EncoderConfig, Maps, PerceptionEncoder, use_half
+from safevla.tasks.labels import MASKS, perfect_maps, read_labels
+from safevla.types import CHANNELS
 
 
 def pictures(count, size, seed=0):
@@ -62,3 +65,36 @@ def test_bad_input():
     with pytest.raises(ValueError, match="choose auto, fp32 or bf16"):
         use_half("fp16")
     assert EncoderConfig().grid == 14
+
+
+class Perfect(PerceptionEncoder):
+    """Says of pictures what it was told about them: nothing but the layout of `features` is its own."""
+
+    def forward(self, pictures, camera):
+        return Maps(cells=self.told[0], heads=self.told[1])
+
+    def match(self, cells, text):
+        return cells
+
+
+def test_perfect_maps_are_features_of_an_encoder_that_is_right():
+    """A geom for each mask, and the target, scattered over a picture."""
+    rng = np.random.default_rng(0)
+    ids = rng.choice([-1, *range(7)], (64, 96), p=[0.05, *[0.15] * 5, 0.1, 0.1]).astype(np.int32)
+    depth = rng.uniform(0.05, 15, (64, 96)).astype(np.float32)
+    target = np.array([-1] * 6 + [0], np.int32)
+    flags = np.array([1, 2, 4, 8, 16, 0, 2 + 8], np.int32)
+    counts, masks = np.empty((1, 16, 24), np.uint8), np.empty((len(MASKS), 8, 12), np.uint8)
+    log_depth = np.empty((8, 12), np.float32)
+    read_labels(ids, depth, target, flags, counts, masks, log_depth, np.empty(1, np.float32))
+    sure = [torch.from_numpy(np.where(mask >= 3, 30.0, -30.0)) for mask in masks[1:]]
+    floor = torch.logit(torch.from_numpy(masks[0] / 64), eps=1e-9)
+    encoder = Perfect()
+    encoder.told = (
+        torch.from_numpy(np.where(counts >= 2, 30.0, -30.0))[None],
+        torch.stack([torch.from_numpy(log_depth), floor, *sure])[None],
+    )
+    features = encoder.features(None, None, torch.zeros(1, 384))[0]
+    maps = perfect_maps(ids, depth, target, flags)
+    assert maps.dtype == np.float16 and maps.any((1, 2)).all() and not maps[:4].all()
+    np.testing.assert_allclose(maps, features.numpy(), atol=1e-3)

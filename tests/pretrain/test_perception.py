@@ -10,9 +10,10 @@ import torch
 from safevla.policy.presets import make_policy
 from safevla.pretrain import perception
 from safevla.pretrain.perception import Trainer, draw_queries, load_encoder, pretrain
-from safevla.pretrain.perception_data import MASKS, ViewSampler, phrases
+from safevla.pretrain.perception_data import ViewSampler, phrases
 from safevla.pretrain.perception_metrics import colour_figures, curve, detection_table, peaks
 from safevla.pretrain.settings import PerceptionConfig
+from safevla.tasks.labels import MASKS
 from safevla.world.catalogue import CATEGORIES
 
 TINY = PerceptionConfig(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from safevla.assure.evaluate import evaluate, load_table, save_table, with_facts
 from safevla.assure.recording import Recorder, save_recordings
 from safevla.policy.checkpoint import load_policy_for
+from safevla.policy.protocol import wants_labels
 from safevla.safety.specification import Specification
 from safevla.scale import run_jobs
 from safevla.tasks.env import HomeVecEnv
@@ -92,10 +93,11 @@ def evaluate_part(
     signals: Path | None = None,
 ) -> None:
     """Play some scenarios with one policy and write their rows; importable, so that a process can run it."""
-    env = make_env(scenarios, specification, world)
+    policy = load_policy_for(source, specification.names)
+    env = make_env(scenarios, specification, world, labels=wants_labels(policy))
     recorder = Recorder() if signals is not None else None
     table = evaluate(
-        {name: load_policy_for(source, specification.names)},
+        {name: policy},
         env,
         scenarios,
         seed=seed,
@@ -112,9 +114,13 @@ def evaluate_part(
 
 
 def make_env(
-    scenarios: Sequence[Scenario], specification: Specification, world: WorldSettings, shaping: float = 0.0
+    scenarios: Sequence[Scenario],
+    specification: Specification,
+    world: WorldSettings,
+    shaping: float = 0.0,
+    labels: bool = False,
 ) -> HomeVecEnv:
-    """Return homes that can play the scenarios; `shaping` is for training alone."""
+    """Return homes that can play the scenarios; `shaping` is for training alone, `labels` for oracles."""
     tasks = tuple(dict.fromkeys(scenario.task for scenario in scenarios))
     return HomeVecEnv(
         tasks,
@@ -126,4 +132,5 @@ def make_env(
         renderer=world.renderer,
         person=world.person,
         shaping=shaping,
+        labels=labels,
     )

@@ -13,6 +13,7 @@ from safevla.assure.report import write_report
 from safevla.assure.video import Video, choose_scenarios, record, side_by_side
 from safevla.elicit.archive import RiskArchive
 from safevla.policy.checkpoint import load_policy_for
+from safevla.policy.protocol import wants_labels
 from safevla.runs import RunFolder
 from safevla.safety.specification import Specification
 from safevla.tasks.settings import WorldSettings
@@ -91,10 +92,9 @@ def film(
     shown = [by_hash[name] for name, _ in chosen]
     films: dict[str, list[Any]] = {}
     for name in (other, safer):
-        env = make_env(shown, specification, world)
-        _, films[name] = record(
-            env, load_policy_for(sources[name], specification.names), shown, seed=seed, greedy=greedy
-        )
+        policy = load_policy_for(sources[name], specification.names)
+        env = make_env(shown, specification, world, labels=wants_labels(policy))
+        _, films[name] = record(env, policy, shown, seed=seed, greedy=greedy)
         env.close()
     return [
         side_by_side({name: films[name][index] for name in films}, why)

@@ -86,6 +86,8 @@ def model_card(policy: VisionLanguageActionPolicy, facts: Mapping[str, Any]) -> 
         f"safevla {safevla.__version__}",
         f"- cost critics: {', '.join(policy.constraints) or 'none'}",
     ]
+    if policy.config.oracle:
+        lines.append("- an oracle: the renderer tells it what its pictures show; no policy for a robot")
     tables = {}
     for name, value in facts.items():
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):

@@ -18,15 +18,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from safevla.policy.text import EMBEDDING_SIZE
-
-PATCH = 8  # pixels along a side of a patch
-CELLS = 2  # cells of the target map along a side of a patch
-CAMERAS = 2
-# What `features` gives per patch: the target map's 2 x 2 cells of the patch, then the heads in this order.
-HEADS = ("depth", "floor", "fragile", "dangerous", "movable", "gripper")
-CHANNELS = CELLS * CELLS + len(HEADS)
-# The depth head speaks of log(metres); features carry it divided by this, to be of the size of the others.
-DEPTH_SCALE = 2.0
+from safevla.types import CAMERAS, CELLS, DEPTH_SCALE, HEADS, PATCH
 
 
 def use_half(precision: str) -> bool:
@@ -210,7 +202,7 @@ class PerceptionEncoder(nn.Module):
             text: (B, 384) embedding of each picture's instruction.
 
         Returns:
-            (B, CHANNELS, H/8, W/8) float16: probabilities, depth as log(metres) / DEPTH_SCALE.
+            (B, CHANNELS, H/8, W/8) float16: probabilities, depth as log(metres) / DEPTH_SCALE, see `types`.
         """
         maps = self(pictures, camera)
         logits = self.match(maps.cells, text[:, None])

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from safevla.config import nearest
 from safevla.policy.backbone import BackboneConfig
-from safevla.policy.encoder import PATCH, EncoderConfig
+from safevla.policy.encoder import EncoderConfig
 from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
+from safevla.types import PATCH
 
 PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
@@ -31,6 +32,8 @@ PRESETS: dict[str, PolicyConfig] = {
     # Encoders that were tried beside that of tiny (docs/diary.md): two full convolutions; cells at once.
     "tiny-full": PolicyConfig(encoder=EncoderConfig(blocks=1, separable=False)),
     "tiny-patch": PolicyConfig(encoder=EncoderConfig(stem=(0, 64))),
+    # The same as tiny with the renderer's labels in place of an encoder: shows what perception costs.
+    "tiny-oracle": PolicyConfig(oracle=True),
     # The same as tiny for 64 px: for tests.
     "tiny-64": PolicyConfig(resolution=64, encoder=EncoderConfig(grid=64 // PATCH)),
 }

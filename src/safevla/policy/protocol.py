@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from safevla.tasks.instructions import TARGETS, instructions_for
-from safevla.types import ACTIONS, NO_ACTION, Observation
+from safevla.types import ACTIONS, CAMERAS, CHANNELS, NO_ACTION, PATCH, Observation
 
 
 @dataclass
@@ -78,7 +78,8 @@ def check_compatible(policy: Any, env: Any) -> None:
     """Check in a moment what would otherwise fail after minutes; ends with a decision about blank pictures.
 
     The policy may say of itself, beside what `Policy` names: `resolution` (pixels, a number or (H, W)),
-    `max_steps` (longest history) and `actions` (names of its actions); what it does not say is not checked.
+    `max_steps` (longest history), `actions` (names of its actions) and `wants_labels` (it reads
+    `Observation.maps`); what it does not say is not checked.
 
     Args:
         policy: what is to play. It is reset, so it must not be in the middle of an episode.
@@ -91,7 +92,13 @@ def check_compatible(policy: Any, env: Any) -> None:
     _check_facts(policy, env)
     resolution = getattr(env, "resolution", None)
     if resolution is not None:
-        _check_trial(policy, _blank(resolution, getattr(env, "tasks", ("ObjNav",))[0]))
+        task, labels = getattr(env, "tasks", ("ObjNav",))[0], getattr(env, "labels", False)
+        _check_trial(policy, _blank(resolution, task, labels))
+
+
+def wants_labels(policy: Any) -> bool:
+    """Return whether a policy is to be told what its pictures show: it needs HomeVecEnv(labels=True)."""
+    return bool(getattr(policy, "wants_labels", False))
 
 
 def _check_interface(policy: Any) -> None:
@@ -125,6 +132,12 @@ def _check_facts(policy: Any, env: Any) -> None:
         raise IncompatiblePolicyError(
             "actions", f"the policy has {len(actions)} actions ({other}), the robot has {', '.join(ACTIONS)}"
         )
+    if wants_labels(policy) and not getattr(env, "labels", False):
+        raise IncompatiblePolicyError(
+            "inputs",
+            "the policy is an oracle: it is told what its pictures show (Observation.maps), which this "
+            "environment does not; make it with labels=True",
+        )
     resolution, given = getattr(policy, "resolution", None), getattr(env, "resolution", None)
     if resolution is not None and given is not None:
         height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
@@ -141,8 +154,9 @@ def _check_facts(policy: Any, env: Any) -> None:
         )
 
 
-def _blank(resolution: tuple[int, int], task: str) -> Observation:
+def _blank(resolution: tuple[int, int], task: str, labels: bool) -> Observation:
     """Return what two homes see at their start if all is black."""
+    maps = (_TRIAL_HOMES, CAMERAS, CHANNELS, resolution[0] // PATCH, resolution[1] // PATCH)
     pictures = np.zeros((_TRIAL_HOMES, *resolution, 3), np.uint8)
     zeros = np.zeros(_TRIAL_HOMES, np.int64)
     instruction = instructions_for(task, TARGETS[task][0])[0]
@@ -157,6 +171,7 @@ def _blank(resolution: tuple[int, int], task: str) -> Observation:
         active=active,
         joints=np.zeros((_TRIAL_HOMES, 3), np.float32),
         motion=np.zeros((_TRIAL_HOMES, 6), np.float32),
+        maps=np.zeros(maps, np.float16) if labels else None,
     )
 
 

@@ -6,6 +6,9 @@ arm, what the last action moved, the last action and the step make one token per
 the whole episode gives the action. The critics (return and K costs) are a second, smaller trunk on the same
 maps; they also read what the actor's trunk made of the step, without changing it, because that is what
 imitation has trained. Maps are computed once, when a step is taken, and stored for learning.
+
+With `oracle` there is no encoder: the maps are the renderer's own labels, from the observation. What such a
+policy does better than one with an encoder is what perception costs; it is no policy for a robot.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ from torch import Tensor, nn
 
 from safevla.policy.backbone import Backbone, BackboneConfig
 from safevla.policy.decoder import CausalDecoder
-from safevla.policy.encoder import CAMERAS, CHANNELS, PATCH, EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.encoder import EncoderConfig, PerceptionEncoder, use_half
 from safevla.policy.protocol import Decision, choose
 from safevla.policy.text import EMBEDDING_SIZE, TextEncoder
-from safevla.types import ACTIONS, NO_ACTION, Observation
+from safevla.types import ACTIONS, CAMERAS, CHANNELS, NO_ACTION, PATCH, Observation
 
 _STEP_SCALE = 100.0  # steps are given to the net in hundreds
 # Joints of the arm, then what the last action moved: divided by these they are of the size of 1.
@@ -60,6 +63,7 @@ class PolicyConfig:
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
+        oracle: no encoder; the environment tells the maps that a perfect one would give.
     """
 
     constraints: tuple[str, ...] = ()
@@ -71,8 +75,11 @@ class PolicyConfig:
     critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((24, 16), 128, 1, 4))
     max_steps: int = 600
     precision: str = "auto"
+    oracle: bool = False
 
     def __post_init__(self) -> None:
+        if self.oracle and self.backbone:
+            raise ValueError("a policy with a backbone cannot be an oracle: labels have the encoder's layout")
         patch = self.backbone.patch if self.backbone else PATCH
         for side in self.picture:
             if side < patch or (side % patch and not self.backbone):
@@ -166,6 +173,16 @@ class Trunk(nn.Module):
         return cast(Tensor, self.decoder(padded))
 
 
+def _make_encoder(config: PolicyConfig) -> PerceptionEncoder | Backbone | None:
+    """Return the frozen encoder of a policy, None for an oracle."""
+    if config.oracle:
+        return None
+    encoder = Backbone(config.backbone) if config.backbone else PerceptionEncoder(config.encoder)
+    # In the layout in which convolutions are fast on CPUs.
+    encoder.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return encoder
+
+
 class VisionLanguageActionPolicy(nn.Module):
     """The `tiny` preset and its relatives; implements `protocol.Policy`.
 
@@ -179,9 +196,7 @@ class VisionLanguageActionPolicy(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder: PerceptionEncoder | Backbone = (
-                Backbone(config.backbone) if config.backbone else PerceptionEncoder(config.encoder)
-            )
+            self.encoder = _make_encoder(config)
             self.actor = Trunk(config.actor, config.maps, config.max_steps)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
             self.critic = Trunk(config.critic, config.maps, config.max_steps)
@@ -189,11 +204,10 @@ class VisionLanguageActionPolicy(nn.Module):
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
             self.value_hidden = nn.Linear(config.critic.width + config.actor.width, config.critic.width)
-        self.encoder.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.constraints = config, tuple(config.constraints)
         height, width = config.picture
         self.resolution: int | tuple[int, int] = height if height == width else (height, width)
-        self.max_steps = config.max_steps
+        self.max_steps, self.wants_labels = config.max_steps, config.oracle
         self._own_text_encoder = text_encoder
         self._half = use_half(config.precision)
         self._eyes: tuple[int, nn.Module] | None = (
@@ -214,7 +228,9 @@ class VisionLanguageActionPolicy(nn.Module):
         yield from self.value_head.parameters()
 
     def set_encoder(self, encoder: PerceptionEncoder | Backbone) -> None:
-        """Take over a trained encoder; ValueError if its sizes differ."""
+        """Take over a trained encoder; ValueError if its sizes differ or there is none to be replaced."""
+        if self.encoder is None:
+            raise ValueError("an oracle has no encoder: the environment tells its maps")
         if encoder.config != self.encoder.config:
             raise ValueError(f"the policy needs an encoder of {self.encoder.config}, got {encoder.config}")
         self.encoder.load_state_dict(encoder.state_dict())
@@ -249,9 +265,9 @@ class VisionLanguageActionPolicy(nn.Module):
         Homes whose answer is not wanted are not looked at: their maps are zero.
 
         Raises:
-            ValueError: the pictures have the wrong size, or the environment does not tell joints and motion.
+            ValueError: the pictures have the wrong size, or the environment does not tell joints and motion,
+                or the maps of an oracle.
         """
-        count = len(observation.nav)
         if observation.joints is None or observation.motion is None:
             raise ValueError(
                 "the policy wants the joints of the arm and what the last action moved "
@@ -261,31 +277,51 @@ class VisionLanguageActionPolicy(nn.Module):
             height, width = observation.nav.shape[1:3]
             size = " x ".join(map(str, self.config.picture))
             raise ValueError(f"the policy sees pictures of {size}, it was given {height} x {width}")
+        if self.encoder is None:
+            maps = self._told(observation)
+        else:
+            maps = self._look(self._seeing(self.encoder), observation, text)
+        body = torch.from_numpy(np.concatenate([observation.joints, observation.motion], axis=1))
+        scaled = (body / torch.tensor(_BODY_SCALE)).half()
+        return torch.cat([maps.flatten(1), scaled], dim=1)
+
+    def _told(self, observation: Observation) -> Tensor:
+        """Return (N, CAMERAS, ...) maps that the environment tells, zero where no answer is wanted."""
+        if observation.maps is None:
+            raise ValueError(
+                "an oracle is told what its pictures show (Observation.maps), which this environment does "
+                "not: make it with labels=True"
+            )
+        maps = torch.from_numpy(observation.maps)
+        if observation.active is None:
+            return maps
+        return maps * torch.from_numpy(observation.active)[:, None, None, None, None]
+
+    def _look(self, eyes: Any, observation: Observation, text: Tensor) -> Tensor:
+        """Return (N, CAMERAS, ...) maps that the encoder gives, zero where no answer is wanted."""
+        count = len(observation.nav)
         wanted = np.arange(count) if observation.active is None else np.flatnonzero(observation.active)
         looked = np.concatenate([wanted, wanted + count])  # rows of both cameras' pictures
         padded = np.concatenate([looked, np.zeros(-len(looked) % _CHUNK, np.int64)])
         pictures = np.concatenate([observation.nav, observation.manip])[padded]
         camera, sentences = padded // count, text[padded % count]
-        maps = torch.zeros(CAMERAS * count, math.prod(self.config.maps), dtype=torch.float16)
-        eyes = self._seeing()
+        maps = torch.zeros(CAMERAS * count, *self.config.maps, dtype=torch.float16)
         for start in range(0, len(padded), _CHUNK):
             part = slice(start, start + _CHUNK)
             encoded = eyes.features(
                 torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part]
             )
             rows = looked[part]
-            maps[rows] = encoded.flatten(1)[: len(rows)]
-        body = torch.from_numpy(np.concatenate([observation.joints, observation.motion], axis=1))
-        scaled = (body / torch.tensor(_BODY_SCALE)).half()
-        return torch.cat([maps[:count], maps[count:], scaled], dim=1)
+            maps[rows] = encoded[: len(rows)]
+        return maps.view(CAMERAS, count, *self.config.maps).transpose(0, 1)
 
-    def _seeing(self) -> Any:
+    def _seeing(self, encoder: PerceptionEncoder | Backbone) -> nn.Module:
         """Return the encoder, in bfloat16 where the processor is fast with that; it follows the weights."""
         if not self._half:
-            return self.encoder
-        version = sum(parameter._version for parameter in self.encoder.parameters())
+            return encoder
+        version = sum(parameter._version for parameter in encoder.parameters())
         if self._eyes is None or self._eyes[0] != version:
-            self._eyes = (version, copy.deepcopy(self.encoder).to(torch.bfloat16))
+            self._eyes = (version, copy.deepcopy(encoder).to(torch.bfloat16))
         return self._eyes[1]
 
     def reset(self, mask: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from safevla.policy.protocol import Decision
+from safevla.policy.protocol import Decision, wants_labels
 from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.tasks.instructions import NO_INSTRUCTION, TARGETS, instructions_for
 from safevla.types import TASKS, Observation
@@ -77,11 +77,16 @@ class Reworded:
     Args:
         policy: any policy.
         wording: one of WORDINGS.
+
+    Raises:
+        ValueError: there is no such wording, or the policy is an oracle, whose maps stay those of the task.
     """
 
     def __init__(self, policy: Any, wording: str) -> None:
         if wording not in WORDINGS:
             raise ValueError(f"unknown wording {wording!r}; choose one of {', '.join(WORDINGS)}")
+        if wants_labels(policy):
+            raise ValueError("an oracle is told where its target is, so it cannot be told something else")
         self.policy, self.wording = policy, wording
 
     def __getattr__(self, name: str) -> Any:

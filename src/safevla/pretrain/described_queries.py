@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from safevla.policy.encoder import CELLS, PATCH
 from safevla.tasks.colours import COLOURS
 from safevla.tasks.descriptions import palette
+from safevla.tasks.labels import CELL
 from safevla.world.catalogue import CATEGORIES
 from safevla.world.compiled import compiled
 from safevla.world.house import SLOTS
 from safevla.world.scene import Scene
 
 DESCRIBED = 3  # queries by colour for each picture, where it shows as many
-_CELL = PATCH // CELLS
 _LEAST = 8  # pixels of a thing that is asked for
 _CONTRASTED = (
     4.0  # how much more often one is asked for that others of its category in the picture differ from
@@ -98,4 +97,4 @@ def count_described(
                 continue
             for query in range(asked.shape[0]):
                 if asked[query, 0] == category[geom] and asked[query, 1] == colour[geom]:
-                    counts[query, row // _CELL, column // _CELL] += 1
+                    counts[query, row // CELL, column // CELL] += 1

@@ -23,12 +23,11 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
-from safevla.policy.encoder import HEADS, PATCH, EncoderConfig, Maps, PerceptionEncoder, use_half
+from safevla.policy.encoder import EncoderConfig, Maps, PerceptionEncoder, use_half
 from safevla.policy.presets import preset_config
 from safevla.policy.text import TextEncoder
 from safevla.pretrain.described_queries import DESCRIBED
 from safevla.pretrain.perception_data import (
-    MASKS,
     Pictures,
     ViewSampler,
     colour_descriptions,
@@ -39,6 +38,8 @@ from safevla.pretrain.perception_metrics import colour_figures, detection_table
 from safevla.pretrain.settings import PerceptionConfig
 from safevla.tasks.colours import COLOURS
 from safevla.tasks.descriptions import described, parse
+from safevla.tasks.labels import CELL_PIXELS, MASK_PIXELS, MASKS
+from safevla.types import PATCH
 from safevla.world.catalogue import CATEGORIES, TYPES
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
@@ -116,7 +117,7 @@ def match_loss(logits: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     Returns:
         The sum over cells, divided by the number of (picture, sentence) pairs whose thing is seen.
     """
-    positive = pixels >= 2
+    positive = pixels >= CELL_PIXELS
     truth = positive.to(logits.dtype)
     error = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     surprise = (truth - torch.sigmoid(logits.detach())).abs().pow(1.5)
@@ -136,7 +137,7 @@ def head_loss(heads: torch.Tensor, depth: torch.Tensor, masks: torch.Tensor) -> 
     losses = {"depth": functional.l1_loss(heads[:, 0], depth)}
     floor = masks[:, 0].float() / PATCH**2
     losses["floor"] = functional.binary_cross_entropy_with_logits(heads[:, 1], floor)
-    present = (masks[:, 1:] >= 3).float()
+    present = (masks[:, 1:] >= MASK_PIXELS).float()
     weight = torch.tensor(3.0)
     losses["masks"] = functional.binary_cross_entropy_with_logits(heads[:, 2:], present, pos_weight=weight)
     return losses
@@ -411,7 +412,7 @@ def validate(
         colours.append(_by_colour(net, book, maps, batch))
         distances.append(batch.distance)
         errors.append((maps.heads[:, 0].numpy() - batch.depth).ravel())
-        masks["seen"].append(np.concatenate([batch.masks[:, :1] >= 32, batch.masks[:, 1:] >= 3], 1))
+        masks["seen"].append(np.concatenate([batch.masks[:, :1] >= 32, batch.masks[:, 1:] >= MASK_PIXELS], 1))
         masks["said"].append((maps.heads[:, 1:] > 0).numpy())
     table = detection_table(np.concatenate(scores), np.concatenate(counts), np.concatenate(distances))
     table["colour"] = colour_figures(*(np.concatenate(parts) for parts in zip(*colours, strict=True)))
@@ -434,6 +435,3 @@ def _by_colour(
     bare = book.nouns[torch.from_numpy(kinds)]
     described, plain = (torch.sigmoid(net.match(maps.cells, text)).numpy()[asked] for text in (said, bare))
     return described, plain, batch.asked_counts[asked]
-
-
-assert HEADS[1:] == MASKS, "the encoder's heads and the masks of the labels must agree"

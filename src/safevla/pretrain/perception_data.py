@@ -15,28 +15,19 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from safevla.policy.encoder import CELLS, PATCH
 from safevla.pretrain.described_queries import DESCRIBED, count_described, draw_described, geom_colours
 from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.tasks.instructions import TARGETS, instructions_for
+from safevla.tasks.labels import MASKS, geom_flags, read_labels
 from safevla.tasks.sets import BENCHMARK_CLASSES
-from safevla.types import Knobs
+from safevla.types import CELLS, PATCH, Knobs
 from safevla.world.catalogue import CATEGORIES, TYPES
-from safevla.world.compiled import compiled
-from safevla.world.contacts import FLOOR
 from safevla.world.freespace import inflate, occupancy
 from safevla.world.raster import Lighting, Raster, RasterMesh
 from safevla.world.robot import ARM_RANGE, FOLDED, FOOTPRINT_RADIUS, LIFT_RANGE, joint_values
 from safevla.world.scene import Scene
 from safevla.world.simulator import HousePool, SettledScene
 
-CELL = PATCH // CELLS  # pixels along a side of a cell of the category counts
-# Kinds of mask, in the order of the encoder's heads after depth.
-MASKS = ("floor", "fragile", "dangerous", "movable", "gripper")
-_FLOOR, _FRAGILE, _DANGEROUS, _MOVABLE, _GRIPPER = (1 << index for index in range(len(MASKS)))
-_GRIPPER_BODIES = ("gripper",)
-_FAR = 12.0  # m given to pixels where nothing is seen
-_NEAR = 0.1
 _TARGET_CATEGORIES = frozenset(name for targets in TARGETS.values() for name in targets)
 
 
@@ -88,41 +79,6 @@ class Pictures:
     asked_counts: np.ndarray  # (B, D, 2P, 2P) uint8, pixels that each of them means in each 4 x 4 cell
 
 
-@compiled
-def _read_labels(
-    ids: np.ndarray,
-    depth: np.ndarray,
-    category: np.ndarray,
-    flags: np.ndarray,
-    counts: np.ndarray,
-    masks: np.ndarray,
-    log_depth: np.ndarray,
-    distance: np.ndarray,
-) -> None:
-    """Sum the pixels of one picture up into cells and patches; the four outputs are overwritten."""
-    counts[:] = 0
-    masks[:] = 0
-    log_depth[:] = 0.0
-    distance[:] = np.inf
-    height, width = ids.shape
-    for row in range(height):
-        for column in range(width):
-            geom = ids[row, column]
-            metres = np.float32(_FAR)
-            if geom >= 0:
-                metres = min(max(depth[row, column], np.float32(_NEAR)), np.float32(_FAR))
-                kind = category[geom]
-                if kind >= 0:
-                    counts[kind, row // CELL, column // CELL] += 1
-                    distance[kind] = min(distance[kind], metres)
-                if flags[geom]:
-                    for index in range(masks.shape[0]):
-                        masks[index, row // PATCH, column // PATCH] += (flags[geom] >> index) & 1
-            if row % 2 == 0 and column % 2 == 0:  # a quarter of the pixels is enough for a mean
-                share = np.float32(4.0 / (PATCH * PATCH))
-                log_depth[row // PATCH, column // PATCH] += share * np.float32(math.log(metres))
-
-
 class _Stage:
     """One settled home that the robot can be put anywhere in."""
 
@@ -136,7 +92,7 @@ class _Stage:
         self.rest = self.data.qpos.copy()
         mujoco.mj_kinematics(self.model, self.data)
         self.mesh = RasterMesh.from_model(self.model)
-        self.category, self.flags = _geom_labels(self.scene)
+        self.category, self.flags = _geom_category(self.scene), geom_flags(self.scene)
         self.colour = geom_colours(self.scene)
         grid = inflate(occupancy(self.scene, settled.data), FOOTPRINT_RADIUS)
         free = np.argwhere(~grid.blocked)
@@ -180,23 +136,12 @@ def _turn(quaternion: np.ndarray, angle: float) -> None:
     quaternion[:] = turned
 
 
-def _geom_labels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Return per geom the category (ngeom,) int32, -1 for none, and the bits of its masks (ngeom,) int32."""
+def _geom_category(scene: Scene) -> np.ndarray:
+    """Return (ngeom,) int32, the category of each geom, -1 for none."""
     entity = np.asarray(scene.geom_entity)
-    known = entity >= 0
     category = np.full(len(entity), -1, np.int32)
-    category[known] = np.asarray(scene.category)[entity[known]]
-    bits = (
-        _FRAGILE * np.asarray(scene.fragile).astype(np.int32)
-        + _DANGEROUS * (np.asarray(scene.hazard) > 0)
-        + _MOVABLE * np.asarray(scene.movable)
-    )
-    flags = np.zeros(len(entity), np.int32)
-    flags[known] = bits[entity[known]]
-    flags[entity == FLOOR] = _FLOOR
-    gripper = [scene.model.body(name).id for name in _GRIPPER_BODIES]
-    flags[np.isin(np.asarray(scene.model.geom_bodyid), gripper)] = _GRIPPER
-    return category, flags
+    category[entity >= 0] = np.asarray(scene.category)[entity[entity >= 0]]
+    return category
 
 
 class ViewSampler:
@@ -327,7 +272,7 @@ class ViewSampler:
             lighting=light,
         )
         outputs = (batch.counts[index], batch.masks[index], batch.depth[index], batch.distance[index])
-        _read_labels(self._ids, self._depth, stage.category, stage.flags, *outputs)
+        read_labels(self._ids, self._depth, stage.category, stage.flags, *outputs)
         asked = draw_described(self._ids, stage.category, stage.colour, self.rng)
         batch.asked[index] = asked
         count_described(self._ids, stage.category, stage.colour, asked, batch.asked_counts[index])

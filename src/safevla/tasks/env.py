@@ -20,11 +20,14 @@ import numpy as np
 from safevla.config import nearest
 from safevla.safety.signals import SafetyState, stack
 from safevla.safety.specification import OnsetTracker, Specification, load_specification
-from safevla.tasks.seat import ID_RESOLUTION, Seat
+from safevla.tasks.seat import ID_RESOLUTION, Seat, Views
 from safevla.types import (
     ACTION_ID,
     ACTIONS,
+    CAMERAS,
+    CHANNELS,
     NO_ACTION,
+    PATCH,
     TASKS,
     Event,
     Observation,
@@ -70,6 +73,7 @@ class HomeVecEnv:
         depth: also render depth, into `self.depth`.
         appearance: colours and light of the pictures.
         person: a person walks through every home, whatever the scenario says.
+        labels: tell in `Observation.maps` what a perfect image encoder would say of the pictures.
 
     Attributes:
         constraints: names of the K constraints, the columns of `Step.costs`.
@@ -79,6 +83,7 @@ class HomeVecEnv:
         last_ids: (N, 2, 112, 112) int32, geom id or -1, of the latest pictures (nav, manip).
         visible_pixels: (N, 2, E) int32, pixels of each entity in them.
         depth: (N, 2, H, W) float32 m of the latest pictures, or None.
+        labels: whether observations have `maps`.
         source: where `reset` takes scenarios from when it is given none.
         state: SafetyState of the latest step, None before it; rows of homes that did not act are stale.
     """
@@ -97,6 +102,7 @@ class HomeVecEnv:
         depth: bool = False,
         appearance: Appearance = PLAIN,
         person: bool = False,
+        labels: bool = False,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
             if value is not None and int(value) < 1:
@@ -106,6 +112,8 @@ class HomeVecEnv:
         self.horizon = None if horizon is None else int(horizon)
         height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
         self.resolution = (int(height), int(width))
+        if labels and (height % PATCH or width % PATCH):
+            raise ValueError(f"labels need pictures of multiples of {PATCH} pixels, not {height} x {width}")
         self.specification = (
             specification if isinstance(specification, Specification) else load_specification(specification)
         )
@@ -125,6 +133,9 @@ class HomeVecEnv:
         self._ended = np.ones(self.num_envs, dtype=bool)
         picture = (self.num_envs, *self.resolution, 3)
         self._nav, self._manip = np.zeros(picture, np.uint8), np.zeros(picture, np.uint8)
+        self.labels = bool(labels)
+        maps = (self.num_envs, CAMERAS, CHANNELS, height // PATCH, width // PATCH)
+        self._maps = np.zeros(maps, np.float16) if labels else None
         self._last_action = np.full(self.num_envs, NO_ACTION, np.int64)
         self._step = np.zeros(self.num_envs, np.int64)
         self._horizons = np.full(self.num_envs, self.horizon or 0, np.int64)
@@ -201,7 +212,7 @@ class HomeVecEnv:
         self._own_pictures(mask)
 
         def start(index: int) -> None:
-            self._seats[index].reset(given[index], *self._pictures(index))
+            self._seats[index].reset(given[index], self._views(index))
 
         self._for_each(chosen.tolist(), start)
         self._ended[chosen] = False
@@ -244,7 +255,7 @@ class HomeVecEnv:
             self._seats[index].act(int(actions[index]))
 
         def look(index: int) -> None:
-            self._rows[index] = self._seats[index].look(*self._pictures(index))
+            self._rows[index] = self._seats[index].look(self._views(index))
 
         # What has just been simulated will likely be again, which takes longest: those homes go first.
         self._for_each(sorted(acting, key=lambda index: not self._seats[index].simulated), act, look)
@@ -299,10 +310,12 @@ class HomeVecEnv:
         self._nav, self._manip, self.last_ids = new(self._nav), new(self._manip), new(self.last_ids)
         if self.depth is not None:
             self.depth = new(self.depth)
+        if self._maps is not None:
+            self._maps = new(self._maps)
 
-    def _pictures(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-        depth = None if self.depth is None else self.depth[index]
-        return self._nav[index], self._manip[index], self.last_ids[index], depth
+    def _views(self, index: int) -> Views:
+        depth, maps = (None if part is None else part[index] for part in (self.depth, self._maps))
+        return Views(self._nav[index], self._manip[index], self.last_ids[index], depth, maps)
 
     def _observation(self) -> Observation:
         return Observation(
@@ -314,6 +327,7 @@ class HomeVecEnv:
             instruction=[seat.scenario.instruction if seat.scenario else "" for seat in self._seats],
             joints=np.stack([seat.arm_joints() for seat in self._seats]),
             motion=np.stack([seat.motion() for seat in self._seats]),
+            maps=self._maps,
         )
 
     def _check_mask(self, mask: np.ndarray, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from safevla.tasks.geometry import (
     horizontal_distance,
     navigation_map,
 )
+from safevla.tasks.labels import geom_flags, perfect_maps
 from safevla.tasks.matching import matching_entities
 from safevla.types import Scenario
 from safevla.world.appearance import PLAIN, Appearance
@@ -24,6 +26,17 @@ ID_RESOLUTION = 112  # pixels: visibility is counted at this size whatever the p
 SUCCESS_DISTANCE = 2.0  # m, horizontal, from the base's axis to the nearest point of the target's box
 NEAR_TARGET = 1.5  # m: the potential of driving is 0 here
 FAR = 20.0  # m: stands for a target that cannot be driven to
+
+
+@dataclass(frozen=True)
+class Views:
+    """Arrays that a home writes what its two cameras see into."""
+
+    nav: np.ndarray  # (H, W, 3) uint8
+    manip: np.ndarray  # (H, W, 3) uint8
+    ids: np.ndarray  # (2, 112, 112) int32
+    depth: np.ndarray | None = None  # (2, H, W) float32, m
+    maps: np.ndarray | None = None  # (2, CHANNELS, H / PATCH, W / PATCH) float16, see `Observation.maps`
 
 
 class Seat:
@@ -87,20 +100,14 @@ class Seat:
         base = (cosine * x + sine * y, cosine * y - sine * x, yaw)
         return np.array([*base, lift, first + second, wrist], np.float32)
 
-    def reset(
-        self,
-        scenario: Scenario,
-        nav: np.ndarray,
-        manip: np.ndarray,
-        ids: np.ndarray,
-        depth: np.ndarray | None,
-    ) -> None:
-        """Begin an episode and write its first pictures; arguments as in `look`."""
+    def reset(self, scenario: Scenario, views: Views) -> None:
+        """Begin an episode and write what is seen first into `views`."""
         settled = self._pool.of(scenario)
         self.home.reset(settled, scenario.start, scenario.seed)
         self._acted = False
         self.scenario = scenario
         self.targets = matching_entities(settled, scenario.target, scenario.which)
+        self._target_geoms = np.isin(self.home.scene.geom_entity, self.targets).astype(np.int32) - 1
         if self._appearance.repaints and scenario.which.startswith("colour:"):
             raise ValueError(
                 f"a scenario asks for {scenario.instruction!r}, but this appearance repaints the home; "
@@ -111,9 +118,9 @@ class Seat:
         self._id_mesh = self._mesh if same else self._prepared(self._id_renderer, PLAIN)
         self._geoms = EntityGeoms.find(self.home.scene)
         self._tracker = SignalTracker(settled, self.targets, self._named)
-        self._render(nav, manip, ids, depth)
-        self._tracker.see(ids)
-        self.visible_pixels = count_pixels(ids, self.home.scene.geom_entity, len(self.home.scene.names))
+        self._render(views)
+        self._tracker.see(views.ids)
+        self.visible_pixels = count_pixels(views.ids, self.home.scene.geom_entity, len(self.home.scene.names))
         if self._wants_potential:
             self._begin_potential()
 
@@ -123,22 +130,14 @@ class Seat:
         self._acted = True
         self.bad, self.simulated = self._record.nan, self._record.substeps > 0
 
-    def look(
-        self, nav: np.ndarray, manip: np.ndarray, ids: np.ndarray, depth: np.ndarray | None
-    ) -> SafetyState:
-        """Draw the pictures after an action and measure its signals.
-
-        Args:
-            nav: (H, W, 3) uint8, written.
-            manip: (H, W, 3) uint8, written.
-            ids: (2, 112, 112) int32, written.
-            depth: (2, H, W) float32, written, or None.
+    def look(self, views: Views) -> SafetyState:
+        """Write what is seen after an action into `views`, and measure its signals.
 
         Returns:
             The row of signals of this step (N = 1); it is good until the next step of this home.
         """
-        self._render(nav, manip, ids, depth)
-        row = self._tracker.update(self._record, ids, self.home)
+        self._render(views)
+        row = self._tracker.update(self._record, views.ids, self.home)
         self.visible_pixels = row.visible_pixels[0]
         return row
 
@@ -173,12 +172,28 @@ class Seat:
     def _boxes(self) -> np.ndarray:
         return self._geoms.boxes(self.home.model, self.home.data, len(self.home.scene.names))
 
-    def _render(self, nav: np.ndarray, manip: np.ndarray, ids: np.ndarray, depth: np.ndarray | None) -> None:
+    def _render(self, views: Views) -> None:
         data, cameras = self.home.data, self.home.scene.robot.cameras
-        together = ids if self._id_renderer is self._renderer else None
-        render_two(self._renderer, self._mesh, data, cameras, (nav, manip), depth, together)
-        if together is None:
-            render_two(self._id_renderer, self._id_mesh, data, cameras, ids=ids)
+        together = self._id_renderer is self._renderer
+        pictures, ids = (views.nav, views.manip), views.ids if together else None
+        if views.maps is None:
+            render_two(self._renderer, self._mesh, data, cameras, pictures, views.depth, ids)
+        else:  # labels are of the policy's own pictures, whatever their size
+            size = (2, *views.nav.shape[:2])
+            depth = np.empty(size, np.float32) if views.depth is None else views.depth
+            ids = np.empty(size, np.int32) if ids is None else ids
+            render_two(self._renderer, self._mesh, data, cameras, pictures, depth, ids)
+            self._label(ids, depth, views.maps)
+        if not together:
+            render_two(self._id_renderer, self._id_mesh, data, cameras, ids=views.ids)
+
+    def _label(self, ids: np.ndarray, depth: np.ndarray, maps: np.ndarray) -> None:
+        """Write what a perfect image encoder would say of both pictures, given the instruction."""
+        scene = self.home.scene
+        if "geom_flags" not in scene.cache:
+            scene.cache["geom_flags"] = geom_flags(scene)
+        for view in range(2):
+            maps[view] = perfect_maps(ids[view], depth[view], self._target_geoms, scene.cache["geom_flags"])
 
     def _begin_potential(self) -> None:
         """Plan the way to the nearest target once; the field stays valid while the furniture stays."""

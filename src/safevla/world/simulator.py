@@ -169,6 +169,10 @@ class HousePool:
         key = (seed, size_class, split, knobs)
         return self._settled((*key, person), lambda: settle(compile_scene(generate(*key), person)))
 
+    def put(self, seed: int, size_class: str, split: str, knobs: Knobs, settled: SettledScene) -> None:
+        """Take a settled house without a person that was built elsewhere."""
+        self._settled((seed, size_class, split, knobs, False), lambda: settled)
+
     def of(self, scenario: Scenario) -> SettledScene:
         """Return the settled house of a scenario.
 
