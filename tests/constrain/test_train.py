@@ -1,5 +1,6 @@
 """The loop on a planted problem: unconstrained it takes the costly action, constrained it does not."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -68,6 +69,13 @@ def test_resume_is_exact_to_the_bit(tmp_path, kind):
     assert torch.equal(weights(straight), weights(resumed))
     assert metrics(tmp_path / "straight") == metrics(tmp_path / "halves")
     assert not torch.equal(weights(straight), weights(ToyPolicy()))
+
+
+def test_two_processes_play_what_one_plays(tmp_path):
+    train(SMALL, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "one")
+    other = functools.partial(ToyEnv, 4)
+    train(SMALL, ToyPolicy(), ToyEnv(4), DOMAIN, ARCHIVE, tmp_path / "two", make_env=other, processes=2)
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
 
 
 def test_critics_alone_learn_in_the_warm_up_while_multipliers_rest(tmp_path):
