@@ -193,7 +193,7 @@ def play_shard(source: Source, first: int, path: Path, only_successful: bool) ->
     Returns:
         How many do not cost what was recorded of them.
     """
-    env = make_env(source.scenarios, load_specification(source.spec), source.world)
+    env = make_env(source.scenarios, load_specification(source.spec), source.world, labels=source.labels)
     episodes = source.play(env, source.actor(env), demonstrations.KEPT)
     env.close()
     numbered = {first + k: e for k, e in enumerate(episodes) if e.success or not only_successful}
