@@ -180,14 +180,13 @@ class HousePool:
             ValueError: it plays in a foreign home whose files are missing, or other than when it was made.
         """
         if not scenario.home:
-            key = (scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
-            return self.get(*key, scenario.person)
+            made_from = (scenario.house_seed, scenario.size_class, scenario.split, scenario.knobs)
+            return self.get(*made_from, scenario.person)
         return self.foreign(scenario.home, scenario.home_hash, scenario.person)
 
     def foreign(self, home: str, home_hash: str, person: bool = False) -> SettledScene:
         """Return a settled foreign home; its files must have the hash that is given."""
-        key = (home, home_hash, person)
-        return self._settled(key, lambda: settle_foreign(*key))
+        return self._settled((home, home_hash, person), lambda: settle_foreign(home, home_hash, person))
 
     def _settled(self, key: tuple[Any, ...], build: Callable[[], SettledScene]) -> SettledScene:
         with self._lock:
