@@ -3,7 +3,7 @@
 # Every step goes on where it was interrupted. Usage: runs/quick_cpu.sh [folder]
 set -euo pipefail
 out=${1:-safevla-runs/quick}
-export OMP_NUM_THREADS=2
+export OMP_NUM_THREADS=1
 started=$(date +%s)
 stage() { echo "$1: $(( ($(date +%s) - started) / 60 )) minutes after the start"; }
 
