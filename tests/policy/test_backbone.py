@@ -62,7 +62,7 @@ def test_features_are_those_of_the_model(kind):
 @KINDS
 def test_the_same_policy_plays_learns_and_is_kept(kind, tmp_path):
     policy = VisionLanguageActionPolicy(small(kind), seed=1)
-    assert policy.resolution == (56, 112) and policy.config.feature_size == 2 * 24 * 2 * 4 + 9
+    assert policy.resolution == (56, 112) and policy.config.feature_size == 2 * 24 * 2 * 4
     scenarios = load_scenarios("ObjNav-val")[:2]
     env = HomeVecEnv("ObjNav", 2, resolution=(56, 112), horizon=9)
     policy.set_constraints(env.constraints)

@@ -45,8 +45,8 @@ class EncoderConfig:
     # Channels at a half and at a quarter of the picture's size; (0, C): cells of 4 x 4 pixels at once.
     stem: tuple[int, int] = (24, 48)
     width: int = 96  # channels per patch
-    blocks: int = 3  # residual blocks at patch resolution
-    separable: bool = True  # blocks of a depthwise and two pointwise convolutions instead of two full ones
+    blocks: int = 1  # residual blocks at patch resolution
+    separable: bool = False  # blocks of a depthwise and two pointwise convolutions instead of two full ones
     match: int = 32  # size of the space in which cells and sentences are compared
     grid: int = 14  # patches along a side of the picture that positions are learned for
 

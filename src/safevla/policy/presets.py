@@ -10,32 +10,41 @@ from safevla.policy.encoder import EncoderConfig
 from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
 from safevla.types import PATCH
 
+_TINY = PolicyConfig(
+    encoder=EncoderConfig(blocks=3, separable=True),
+    actor=TrunkConfig((48, 32), 256, 2, 8, halves_first=True),
+    critic=TrunkConfig((24, 16), 128, 1, 4, halves_first=True),
+    proprioception=True,
+)
+
 PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
-    "tiny": PolicyConfig(),
+    "tiny": _TINY,
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(
         resolution=224,
         picture_width=384,
         backbone=BackboneConfig(),
-        actor=TrunkConfig((192, 96), 512, 3, 8),
-        critic=TrunkConfig((96, 48), 256, 2, 8),
+        actor=TrunkConfig((192, 96), 512, 3, 8, halves_first=True),
+        critic=TrunkConfig((96, 48), 256, 2, 8, halves_first=True),
+        proprioception=True,
     ),
     # The same with a frozen SigLIP-B.
     "base-siglip": PolicyConfig(
         resolution=224,
         picture_width=384,
         backbone=BackboneConfig("siglip", "google/siglip-base-patch16-224", 768, 12, 12, 3072, 16, 224),
-        actor=TrunkConfig((192, 96), 512, 3, 8),
-        critic=TrunkConfig((96, 48), 256, 2, 8),
+        actor=TrunkConfig((192, 96), 512, 3, 8, halves_first=True),
+        critic=TrunkConfig((96, 48), 256, 2, 8, halves_first=True),
+        proprioception=True,
     ),
     # Encoders that were tried beside that of tiny (docs/diary.md): two full convolutions; cells at once.
-    "tiny-full": PolicyConfig(encoder=EncoderConfig(blocks=1, separable=False)),
-    "tiny-patch": PolicyConfig(encoder=EncoderConfig(stem=(0, 64))),
+    "tiny-full": replace(_TINY, encoder=EncoderConfig()),
+    "tiny-patch": replace(_TINY, encoder=EncoderConfig(stem=(0, 64), blocks=3, separable=True)),
     # The same as tiny with the renderer's labels in place of an encoder: shows what perception costs.
-    "tiny-oracle": PolicyConfig(oracle=True),
+    "tiny-oracle": replace(_TINY, oracle=True),
     # The same as tiny for 64 px: for tests.
-    "tiny-64": PolicyConfig(resolution=64, encoder=EncoderConfig(grid=64 // PATCH)),
+    "tiny-64": replace(_TINY, resolution=64, encoder=replace(_TINY.encoder, grid=64 // PATCH)),
 }
 
 

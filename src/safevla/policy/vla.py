@@ -40,13 +40,24 @@ _CHUNK = 8  # pictures encoded at a time: a fixed number, so that none depends o
 
 @dataclass(frozen=True)
 class TrunkConfig:
-    """Sizes of what reads the maps over time: the actor's or the critics'."""
+    """Sizes of what reads the maps over time: the actor's or the critics'.
+
+    Attributes:
+        channels: of the two convolutions over the maps.
+        width: of a token.
+        layers: of the decoder.
+        heads: of its attention.
+        expansion: width of the net of a step, in widths.
+        halves_first: the first convolution takes 2 x 2 patches at once, a quarter of the arithmetic; if not,
+            the second one leaves every other patch out.
+    """
 
     channels: tuple[int, int]
     width: int
     layers: int
     heads: int
     expansion: int = 2
+    halves_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class PolicyConfig:
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
+        proprioception: the policy is also told the joints of the arm, and what the last action moved.
         oracle: no encoder; the environment tells the maps that a perfect one would give.
     """
 
@@ -71,10 +83,11 @@ class PolicyConfig:
     picture_width: int | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     backbone: BackboneConfig | None = None
-    actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((48, 32), 256, 2, 8))
-    critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((24, 16), 128, 1, 4))
+    actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((32, 24), 256, 2, 8))
+    critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((16, 16), 128, 1, 4))
     max_steps: int = 600
     precision: str = "auto"
+    proprioception: bool = False
     oracle: bool = False
 
     def __post_init__(self) -> None:
@@ -100,8 +113,13 @@ class PolicyConfig:
 
     @property
     def feature_size(self) -> int:
-        """F: numbers per step that are stored for learning: maps of both cameras, joints and motion."""
-        return CAMERAS * math.prod(self.maps) + len(_BODY_SCALE)
+        """F: numbers per step that are stored for learning: maps of both cameras, and of the body if told."""
+        return CAMERAS * math.prod(self.maps) + self.body_size
+
+    @property
+    def body_size(self) -> int:
+        """Numbers of joints and motion that the policy is told; 0 without proprioception."""
+        return len(_BODY_SCALE) if self.proprioception else 0
 
 
 @dataclass
@@ -125,20 +143,22 @@ def shared_text_encoder() -> TextEncoder:
 class Trunk(nn.Module):
     """Tokens of steps from maps and the rest of the observation, and a decoder over them."""
 
-    def __init__(self, config: TrunkConfig, maps: tuple[int, int, int], max_steps: int) -> None:
+    def __init__(self, config: TrunkConfig, maps: tuple[int, int, int], body: int, max_steps: int) -> None:
         super().__init__()
         first, second = config.channels
         channels, rows, columns = maps
+        early = config.halves_first
+        left = (rows // 2) * (columns // 2) if early else ((rows + 1) // 2) * ((columns + 1) // 2)
         self.shape = (CAMERAS * channels, rows, columns)
         self.maps = nn.Sequential(
-            nn.Conv2d(CAMERAS * channels, first, 2, stride=2),
+            nn.Conv2d(CAMERAS * channels, first, *((2, 2) if early else (3, 1, 1))),
             nn.ReLU(),
-            nn.Conv2d(first, second, 3, padding=1),
+            nn.Conv2d(first, second, 3, 1 if early else 2, 1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(second * (rows // 2) * (columns // 2), config.width),
+            nn.Linear(second * left, config.width),
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.body = nn.Linear(len(_BODY_SCALE), config.width)
+        self.body = nn.Linear(body, config.width) if body else None
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
@@ -155,7 +175,8 @@ class Trunk(nn.Module):
         # In the layout in which convolutions are fast on CPUs.
         parts = self.maps(maps.to(torch.float32, memory_format=torch.channels_last))
         parts = parts + self.text(text) + self.holding(holding) + self.last_action(last_action)
-        parts = parts + self.body(features[:, size:].float())
+        if self.body is not None:
+            parts = parts + self.body(features[:, size:].float())
         parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.norm(functional.relu(parts)))
 
@@ -197,9 +218,9 @@ class VisionLanguageActionPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = _make_encoder(config)
-            self.actor = Trunk(config.actor, config.maps, config.max_steps)
+            self.actor = Trunk(config.actor, config.maps, config.body_size, config.max_steps)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
-            self.critic = Trunk(config.critic, config.maps, config.max_steps)
+            self.critic = Trunk(config.critic, config.maps, config.body_size, config.max_steps)
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
@@ -260,7 +281,7 @@ class VisionLanguageActionPolicy(nn.Module):
         return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
 
     def perceive(self, observation: Observation, text: Tensor) -> Tensor:
-        """Return (N, F) float16 features: maps of the navigation camera, of the other, joints and motion.
+        """Return (N, F) float16 features: maps of the navigation camera, of the other, and of the body.
 
         Homes whose answer is not wanted are not looked at: their maps are zero.
 
@@ -268,11 +289,6 @@ class VisionLanguageActionPolicy(nn.Module):
             ValueError: the pictures have the wrong size, or the environment does not tell joints and motion,
                 or the maps of an oracle.
         """
-        if observation.joints is None or observation.motion is None:
-            raise ValueError(
-                "the policy wants the joints of the arm and what the last action moved "
-                "(Observation.joints and .motion), which this environment does not tell"
-            )
         if observation.nav.shape[1:3] != self.config.picture:
             height, width = observation.nav.shape[1:3]
             size = " x ".join(map(str, self.config.picture))
@@ -281,9 +297,19 @@ class VisionLanguageActionPolicy(nn.Module):
             maps = self._told(observation)
         else:
             maps = self._look(self._seeing(self.encoder), observation, text)
+        return torch.cat([maps.flatten(1), self._body(observation)], dim=1)
+
+    def _body(self, observation: Observation) -> Tensor:
+        """Return (N, body_size) float16: joints and motion, scaled; nothing without proprioception."""
+        if not self.config.proprioception:
+            return torch.zeros(len(observation.nav), 0, dtype=torch.float16)
+        if observation.joints is None or observation.motion is None:
+            raise ValueError(
+                "the policy wants the joints of the arm and what the last action moved "
+                "(Observation.joints and .motion), which this environment does not tell"
+            )
         body = torch.from_numpy(np.concatenate([observation.joints, observation.motion], axis=1))
-        scaled = (body / torch.tensor(_BODY_SCALE)).half()
-        return torch.cat([maps.flatten(1), scaled], dim=1)
+        return (body / torch.tensor(_BODY_SCALE)).half()
 
     def _told(self, observation: Observation) -> Tensor:
         """Return (N, CAMERAS, ...) maps that the environment tells, zero where no answer is wanted."""
