@@ -5,8 +5,8 @@
 
 A sample is a step of a home with its pictures, costs and the policy's answer, and what is learned from it.
 The first iteration and round compile and settle homes and are not counted. `--against` runs this benchmark as
-another commit has it too, in turn with ours, and compares the medians of the last line, `samples_per_s X`,
-which is that of PPO.
+another commit has it too, with its own defaults, in turn with ours, and compares the medians of the last line,
+`samples_per_s X`, which is that of PPO.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def compare(arguments: argparse.Namespace) -> list[Row]:
         try:
             for repeat in range(arguments.repeats):
                 for name, root in ((arguments.against, there), ("here", ROOT)):
-                    speed = run_in(root)
+                    speed = run_in(root, ["--policy", arguments.policy] if root == ROOT else [])
                     print(f"{name:<10} run {repeat}: {speed:.1f} samples/s", flush=True)
                     rows.append({"learning": "ppo", "commit": name, "number": repeat, "samples_per_s": speed})
         finally:
@@ -148,10 +148,10 @@ def compare(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def run_in(root: Path) -> float:
+def run_in(root: Path, flags: list[str]) -> float:
     """Return the last figure that the benchmark of a working tree prints."""
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
-    command = [sys.executable, str(root / "benchmarks/end_to_end_speed.py")]
+    command = [sys.executable, str(root / "benchmarks/end_to_end_speed.py"), *flags]
     done = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 

@@ -24,6 +24,7 @@ ORDER = [
     ),
     *(
         "rollout",
+        "players",
         "pretrain",
         "elicit",
         "constrain",

@@ -10,7 +10,8 @@ from safevla.policy.encoder import EncoderConfig
 from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
 from safevla.types import PATCH
 
-_TINY = PolicyConfig(
+# Told what its last action moved, in homes of all size classes; an encoder and trunks that take less time.
+_MOTION = PolicyConfig(
     encoder=EncoderConfig(blocks=3, separable=True),
     actor=TrunkConfig((48, 32), 256, 2, 8, halves_first=True),
     critic=TrunkConfig((24, 16), 128, 1, 4, halves_first=True),
@@ -19,7 +20,8 @@ _TINY = PolicyConfig(
 
 PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
-    "tiny": _TINY,
+    "tiny": PolicyConfig(),
+    "tiny-motion": _MOTION,
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(
         resolution=224,
@@ -38,13 +40,13 @@ PRESETS: dict[str, PolicyConfig] = {
         critic=TrunkConfig((96, 48), 256, 2, 8, halves_first=True),
         proprioception=True,
     ),
-    # Encoders that were tried beside that of tiny (docs/diary.md): two full convolutions; cells at once.
-    "tiny-full": replace(_TINY, encoder=EncoderConfig()),
-    "tiny-patch": replace(_TINY, encoder=EncoderConfig(stem=(0, 64), blocks=3, separable=True)),
-    # The same as tiny with the renderer's labels in place of an encoder: shows what perception costs.
-    "tiny-oracle": replace(_TINY, oracle=True),
-    # The same as tiny for 64 px: for tests.
-    "tiny-64": replace(_TINY, resolution=64, encoder=replace(_TINY.encoder, grid=64 // PATCH)),
+    # Encoders tried beside that of tiny-motion (docs/diary.md): two full convolutions; cells at once.
+    "tiny-full": replace(_MOTION, encoder=EncoderConfig()),
+    "tiny-patch": replace(_MOTION, encoder=EncoderConfig(stem=(0, 64), blocks=3, separable=True)),
+    # The same as tiny-motion with the renderer's labels in place of an encoder: shows what perception costs.
+    "tiny-oracle": replace(_MOTION, oracle=True),
+    # The same as tiny-motion for 64 px: for tests.
+    "tiny-64": replace(_MOTION, resolution=64, encoder=replace(_MOTION.encoder, grid=64 // PATCH)),
 }
 
 

@@ -332,18 +332,23 @@ class VisionLanguageActionPolicy(nn.Module):
         pictures = np.concatenate([observation.nav, observation.manip])[padded]
         camera, sentences = padded // count, text[padded % count]
         maps = torch.zeros(CAMERAS * count, *self.config.maps, dtype=torch.float16)
+        mixed = self._half and not self.config.encoder.separable
         for start in range(0, len(padded), _CHUNK):
             part = slice(start, start + _CHUNK)
-            encoded = eyes.features(
-                torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part]
-            )
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                encoded = eyes.features(
+                    torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part]
+                )
             rows = looked[part]
             maps[rows] = encoded[: len(rows)]
         return maps.view(CAMERAS, count, *self.config.maps).transpose(0, 1)
 
     def _seeing(self, encoder: PerceptionEncoder | Backbone) -> nn.Module:
-        """Return the encoder, in bfloat16 where the processor is fast with that; it follows the weights."""
-        if not self._half:
+        """Return the encoder, or a copy in bfloat16 where the processor is fast with that.
+
+        Full convolutions are run in bfloat16 by autocast: so the shipped policies were trained and judged.
+        """
+        if not self._half or not self.config.encoder.separable:
             return encoder
         version = sum(parameter._version for parameter in encoder.parameters())
         if self._eyes is None or self._eyes[0] != version:

@@ -179,7 +179,13 @@ class Trainer:
         seed = np.random.SeedSequence([self.config.seed, self.rank, self.pictures])
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
-        self.sampler = ViewSampler(int(self.rng.integers(2**31)), "train", self.resolution, self.config.homes)
+        self.sampler = ViewSampler(
+            int(self.rng.integers(2**31)),
+            "train",
+            self.resolution,
+            self.config.homes,
+            size_class=self.config.size_class,
+        )
 
     def losses(self, batch: Pictures) -> dict[str, torch.Tensor]:
         """Return the four losses of a batch."""
@@ -348,9 +354,13 @@ def _run(trainer: Trainer, out: Path, report: Callable[[dict[str, float]], None]
             row = {f"loss/{name}": float(np.mean(values[-400:])) for name, values in watched.items()}
             row |= {"pictures": trainer.pictures, "minutes": (trainer.seconds + seconds) / 60}
             row["pictures_per_s"] = (trainer.pictures - begun) / seconds
-            row |= validate(trainer.net, trainer.book, trainer.resolution, config.validation_pictures // 4)[
-                "all"
-            ]
+            row |= validate(
+                trainer.net,
+                trainer.book,
+                trainer.resolution,
+                config.validation_pictures // 4,
+                config.size_class,
+            )["all"]
             trainer.save(out, trainer.seconds + time.monotonic() - started)
             save_encoder(trainer.net, out / ENCODER_NAME)
             _append(out / "metrics.jsonl", row)
@@ -360,7 +370,9 @@ def _run(trainer: Trainer, out: Path, report: Callable[[dict[str, float]], None]
     if trainer.rank == 0:
         trainer.save(out, trainer.seconds + time.monotonic() - started)
         save_encoder(trainer.net, out / ENCODER_NAME)
-        table = validate(trainer.net, trainer.book, trainer.resolution, config.validation_pictures)
+        table = validate(
+            trainer.net, trainer.book, trainer.resolution, config.validation_pictures, config.size_class
+        )
         (out / "metrics.json").write_text(json.dumps(table | {"pictures": trainer.pictures}, indent=1) + "\n")
         if report is not None:
             report(table["all"] | {"pictures": trainer.pictures})
@@ -390,7 +402,7 @@ def load_encoder(path: str | Path) -> PerceptionEncoder:
 
 @torch.inference_mode()
 def validate(
-    net: PerceptionEncoder, book: PhraseBook, resolution: int, pictures: int
+    net: PerceptionEncoder, book: PhraseBook, resolution: int, pictures: int, size_class: str = "S"
 ) -> dict[str, dict[str, float]]:
     """Return detection and map figures on pictures of validation homes, by category and group.
 
@@ -399,7 +411,9 @@ def validate(
     """
     net = net.folded()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sampler = ViewSampler(7, "val", resolution, homes=8, views_per_home=40, vary_light=False)
+    sampler = ViewSampler(
+        7, "val", resolution, homes=8, views_per_home=40, vary_light=False, size_class=size_class
+    )
     scores, counts, distances, errors = [], [], [], []
     masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}
     colours: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

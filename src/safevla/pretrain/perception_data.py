@@ -2,8 +2,7 @@
 
 A `ViewSampler` keeps a few dozen settled homes, puts the robot at random free places in them (often before
 a random object, with random arm poses, sometimes holding something), draws both cameras and reads the labels
-off the instance ids and the depth. Homes are replaced as pictures are drawn: a long run sees thousands, of
-all size classes in the shares of the benchmark.
+off the instance ids and the depth. Homes are replaced as pictures are drawn: a long run sees thousands.
 """
 
 from __future__ import annotations
@@ -154,6 +153,7 @@ class ViewSampler:
         homes: settled homes kept at a time.
         views_per_home: places drawn in a home before it is replaced by a new one.
         vary_light: draw a random light for every picture.
+        size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
     """
 
     def __init__(
@@ -164,11 +164,13 @@ class ViewSampler:
         homes: int = 64,
         views_per_home: int = 192,
         vary_light: bool = True,
+        size_class: str = "S",
     ) -> None:
         if resolution % PATCH:
             raise ValueError(f"resolution {resolution} is not a multiple of {PATCH}")
         self.rng = np.random.default_rng([seed, 20260])
         self.split, self.resolution, self.homes = split, resolution, homes
+        self.size_classes = BENCHMARK_CLASSES if size_class == "all" else size_class
         self.views_per_home, self.vary_light = views_per_home, vary_light
         self._pool = HousePool(capacity=1)
         self._raster = Raster(resolution, resolution)
@@ -212,7 +214,8 @@ class ViewSampler:
         while True:
             seed = int(self.rng.integers(2**31))
             knobs = Knobs(*(float(self.rng.random() * (self.rng.random() < 0.6)) for _ in range(5)))
-            size_class = str(self.rng.choice(list(BENCHMARK_CLASSES)))
+            several = len(self.size_classes) > 1
+            size_class = self.size_classes[int(self.rng.integers(len(self.size_classes))) if several else 0]
             stage = _Stage(self._pool.get(seed, size_class, self.split, knobs))
             if len(stage.places):
                 return stage

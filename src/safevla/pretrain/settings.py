@@ -76,6 +76,7 @@ class PerceptionConfig:
         batch: pictures per worker and step, even; many small steps learn most per picture.
         learning_rate: at its peak; it falls to 1 % along a cosine.
         homes: settled homes that each worker keeps.
+        size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
         save_minutes: time between checkpoints, each with a quick look at validation pictures.
         validation_pictures: pictures of validation homes for the final table; a quarter for the quick looks.
@@ -89,6 +90,7 @@ class PerceptionConfig:
     batch: int = 16
     learning_rate: float = 2e-3
     homes: int = 64
+    size_class: str = "S"
     precision: str = "auto"
     save_minutes: float = 3.0
     validation_pictures: int = 2000
@@ -97,6 +99,8 @@ class PerceptionConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
+        if self.size_class not in ("S", "M", "L", "all"):
+            raise ValueError(f"size_class {self.size_class!r} is unknown, choose S, M, L or all")
         if self.batch < 2 or self.batch % 2 or self.workers < 1:
             raise ValueError("batch must be an even number of pictures and workers at least 1")
         if self.pictures <= 0 and self.minutes <= 0:
