@@ -4,9 +4,9 @@
     python benchmarks/end_to_end_speed.py --against 7189a34 --repeats 3
 
 A sample is a step of a home with its pictures, costs and the policy's answer, and what is learned from it.
-The first iteration and round compile and settle homes and are not counted. `--against` runs this benchmark as
-another commit has it too, with its own defaults, in turn with ours, and compares the medians of the last line,
-`samples_per_s X`, which is that of PPO.
+The first iteration and round compile and settle homes and are not counted. `--against` also runs this
+benchmark as another commit has it, with its own defaults, in turn with ours, and compares the medians of the
+last line, `samples_per_s X`, which is that of PPO.
 """
 
 import argparse
