@@ -53,12 +53,12 @@ def _sets() -> list[str]:
     def counts(table: dict[str, int]) -> str:
         return ", ".join(f"{name} {count}" for name, count in table.items())
 
-    lines = [f"{'name':<24}{'scenarios':<36}{'size classes':<24}{'expert steps':<22}hash"]
+    lines = [f"{'name':<24}{'scenarios':<40}{'size classes':<24}{'expert steps':<22}hash"]
     for one in describe_sets():
         median, longest = one.expert_length
         steps = f"median {median}, most {longest}" if longest else "not played"
         scenarios, classes = counts(one.tasks), counts(one.size_classes)
-        lines.append(f"{one.name:<24}{scenarios:<36}{classes:<24}{steps:<22}{one.hash}")
+        lines.append(f"{one.name:<24}{scenarios:<40}{classes:<24}{steps:<22}{one.hash}")
     return lines
 
 
