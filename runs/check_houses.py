@@ -1,6 +1,6 @@
 """Generate houses of all size classes and count what fails: results/houses.json.
 
-    python runs/check_houses.py --count 480
+    python runs/check_houses.py --count 10000
 
 A house fails to settle if something moves by more than 2 cm, tilts by more than 5 degrees, or does not fall
 asleep. It is unsolvable if the expert solves none of a few scenarios that are drawn in it for each task,
