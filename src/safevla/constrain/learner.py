@@ -172,7 +172,7 @@ class Learner:
                     logits, values = None, self.policy.state_values(part)
                 heads = ppo.value_loss(values, target.returns, part.mask, steps_per_minibatch)
                 losses = {"value": heads[0], "cost_value": heads[1:].sum()}
-                self._step(self.critics, heads.sum())
+                self._step(self.critics, losses["value"] + losses["cost_value"])
                 if logits is not None:
                     objective, actor_losses = self._actor_losses(logits, part, target, steps_per_minibatch)
                     losses |= actor_losses

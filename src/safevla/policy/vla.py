@@ -157,7 +157,10 @@ class Trunk(nn.Module):
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(second * left, config.width),
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        )
+        # The first layout is the fast one on CPUs; policies of before keep the other, and so their very bits.
+        self.layout = torch.channels_last if early else torch.contiguous_format
+        self.maps.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.body = nn.Linear(body, config.width) if body else None
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
@@ -172,8 +175,7 @@ class Trunk(nn.Module):
         """Return (M, width) tokens of M steps: features (M, F), text (M, 384), the others (M,)."""
         size = math.prod(self.shape)
         maps = features[:, :size].view(-1, *self.shape)
-        # In the layout in which convolutions are fast on CPUs.
-        parts = self.maps(maps.to(torch.float32, memory_format=torch.channels_last))
+        parts = self.maps(maps.to(torch.float32, memory_format=self.layout))
         parts = parts + self.text(text) + self.holding(holding) + self.last_action(last_action)
         if self.body is not None:
             parts = parts + self.body(features[:, size:].float())
