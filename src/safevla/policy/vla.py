@@ -48,8 +48,8 @@ class TrunkConfig:
         layers: of the decoder.
         heads: of its attention.
         expansion: width of the net of a step, in widths.
-        halves_first: the first convolution takes 2 x 2 patches at once, a quarter of the arithmetic; if not,
-            the second one leaves every other patch out.
+        halves_first: the first convolution takes 2 x 2 patches at once, which is cheaper; if not, the second
+            one leaves every other patch out.
     """
 
     channels: tuple[int, int]
