@@ -57,8 +57,9 @@ class ExpertDriven:
     """An actor that mixes expert, student and noise, and notes the expert's answer as `label`.
 
     In round 0 the expert drives and bursts of random motions lead it off its path. Later the student drives
-    and bursts of the expert bring it forward. A wrong `end` of the student is labelled but not executed; when
-    the expert has answered `end` for `patience` steps the episode is ended.
+    and bursts of the expert bring it forward, at random and when the student is lost. A wrong `end` of the
+    student is labelled but not executed; when the expert has answered `end` for `patience` steps the episode
+    is ended.
 
     Args:
         env: the environment that the actor plays in.
@@ -79,6 +80,7 @@ class ExpertDriven:
         self._generators = [np.random.default_rng(0)] * env.num_envs
         self._burst = np.zeros(env.num_envs, np.int64)  # steps that the present burst still lasts
         self._ends = np.zeros(env.num_envs, np.int64)  # steps in which the expert answered `end`
+        self._against = np.zeros(env.num_envs, np.int64)  # the expert's answer, since it last drove
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the homes; an expert is made with the first decision of an episode."""
@@ -90,11 +92,12 @@ class ExpertDriven:
         self._experts[home] = self._make_expert(self.env, home)
         self._generators[home] = np.random.default_rng([self.config.seed, self.round_number, key])
         self._fresh[home] = False
-        self._burst[home] = self._ends[home] = 0
+        self._burst[home] = self._ends[home] = self._against[home] = 0
 
     def act(self, observation: Observation, uniforms: np.ndarray | None) -> SimpleNamespace:
         """Return the student's decision with `action` replaced by what is executed, and `label` (N,)."""
-        decision = self.student.act(observation, uniforms)
+        greedy = self.config.greedy_rounds and self.round_number > 0 and self.round_number % 2 == 0
+        decision = self.student.act(observation, None if greedy else uniforms)
         action = np.array(decision.action, dtype=np.int64)
         label = np.full(len(action), END, np.int64)
         pixels = self.env.visible_pixels
@@ -113,6 +116,8 @@ class ExpertDriven:
         generator = self._generators[home]
         if self._burst[home] == 0 and generator.random() < self._chance:
             self._burst[home] = generator.integers(1, self.config.burst + 1)
+        if self.round_number > 0 and self._is_lost(home, student != expert):
+            self._burst[home] = self.config.rescue_steps
         off_path = self._burst[home] > 0
         self._burst[home] -= off_path
         if self.round_number == 0:
@@ -123,6 +128,11 @@ class ExpertDriven:
         if expert == END:
             return END if self._ends[home] >= self.config.patience else action
         return expert if action == END else action
+
+    def _is_lost(self, home: int, differs: bool) -> bool:
+        """Count what the student does against the expert's answer; True when it has done so too often."""
+        self._against[home] = 0 if self._burst[home] > 0 else self._against[home] + differs
+        return bool(0 < self.config.rescue_after <= self._against[home])
 
 
 def imitate(
@@ -184,9 +194,10 @@ def imitate(
             metrics = {"data/steps": float(sum(item.length for item in data)), "data/episodes": len(data)}
             metrics |= _by_task("collect", played)
             with torch_threads(processes):
-                metrics |= fit(policy, optimiser, data, config, number)
+                metrics |= fit(policy, optimiser, data, config, number, recent=len(new))
             fitted = time.perf_counter()
-            metrics |= judge(group, judged, config.seed)
+            if (number + 1) % config.validation_every == 0 or number + 1 == config.rounds:
+                metrics |= judge(group, judged, config.seed)
             ended = time.perf_counter()
             used += ended - started
             metrics |= {
@@ -239,8 +250,18 @@ def fit(
     episodes: Sequence[Episode],
     config: ImitationConfig,
     round_number: int,
+    recent: int = 0,
 ) -> Metrics:
-    """Train on all episodes by weighted cross entropy; metrics are of the last pass."""
+    """Train by weighted cross entropy; metrics are of the last pass.
+
+    Args:
+        policy: it is trained in place.
+        optimiser: of its actor.
+        episodes: in the order of their rounds.
+        config: the settings; with `replay` each pass takes the last round and a draw of the earlier ones.
+        round_number: 0 for demonstrations.
+        recent: episodes of the last round.
+    """
     generator = np.random.default_rng([config.seed, round_number, 1])
     weight = torch.ones(len(ACTIONS))
     for name, value in config.weights.items():
@@ -250,7 +271,8 @@ def fit(
     parameters = optimiser.param_groups[0]["params"]
     for epoch in range(epochs):
         losses, right = [], []
-        groups = length_buckets(lengths, config.minibatch_sequences, generator)
+        lesson = _lesson(len(episodes), recent, config.replay if round_number else 0.0, generator)
+        groups = [lesson[g] for g in length_buckets(lengths[lesson], config.minibatch_sequences, generator)]
         for position, rows in enumerate(groups):
             passed = (epoch + position / len(groups)) / epochs
             rate = 0.1 + 0.45 * (1.0 + math.cos(math.pi * passed))
@@ -267,6 +289,15 @@ def fit(
             losses.append(float(loss.detach()))
             right.append(logits.detach().argmax(dim=-1) == labels)
     return {"loss/action": float(np.mean(losses)), "accuracy/action": float(torch.cat(right).float().mean())}
+
+
+def _lesson(count: int, recent: int, replay: float, generator: np.random.Generator) -> np.ndarray:
+    """Return the numbers of the episodes of one pass: the last round, and a draw of the earlier ones."""
+    earlier = count - recent
+    drawn = min(round(replay * recent), earlier)
+    if replay == 0.0 or drawn == earlier:
+        return np.arange(count)
+    return np.concatenate([generator.choice(earlier, drawn, replace=False), np.arange(earlier, count)])
 
 
 def judge(group: Players, scenarios: Sequence[Scenario], seed: int) -> Metrics:
@@ -292,12 +323,13 @@ def _by_task(prefix: str, episodes: Sequence[Episode]) -> Metrics:
 
 
 def _draw(config: ImitationConfig, round_number: int, scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Draw a round's scenarios, all once before any is repeated, the long ones first."""
+    """Draw a round's scenarios, tasks in turn, all once before any is repeated, the long ones first."""
     count = config.demonstrations if round_number == 0 else config.corrections
     generator = np.random.default_rng([config.seed, round_number])
     passes = [generator.permutation(len(scenarios)) for _ in range(-(-count // len(scenarios)))]
-    chosen = [scenarios[index] for index in np.concatenate(passes)[:count]]
-    return sorted(chosen, key=lambda scenario: -scenario.expert_length)
+    chosen = _in_turn([scenarios[index] for index in np.concatenate(passes)])[:count]
+    # Where the expert has not played, homes and tasks tell what takes long.
+    return sorted(chosen, key=lambda item: (-item.expert_length, item.task == "PickUp", item.size_class))
 
 
 def save_round(path: Path, episodes: Sequence[Episode]) -> None:

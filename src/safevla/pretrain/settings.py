@@ -18,14 +18,21 @@ class ImitationConfig:
             raised to the power of the round, so it fades.
         burst: steps that a burst lasts at most.
         patience: steps at which the expert would end before the episode is ended for the student.
-        epochs: passes over all data after each round.
+        rescue_after: later rounds: steps against the expert's answer, since it last drove, after which it
+            takes over, so that a student that circles does not fill the data; 0: never.
+        rescue_steps: steps that it then drives.
+        greedy_rounds: every other later round the student takes its most likely action, as it is judged.
+        epochs: passes after each later round.
         first_epochs: passes after round 0.
+        replay: episodes of earlier rounds, drawn anew for each pass, for each episode of the last round;
+            0: all of them.
         minibatch_sequences: whole episodes in a minibatch.
         learning_rate: of fused Adam; falls to a tenth along a half cosine within each round.
         max_grad_norm: clip of the gradient.
         weights: weight of an action in the cross entropy where it is not 1. A rare action that does no harm
             when it comes too often may have more; `end` may not: a sampling policy would end too early.
-        validation_episodes: scenarios judged after each round, greedily and sampled; 0 for none.
+        validation_episodes: scenarios judged greedily and sampled; 0 for none.
+        validation_every: rounds between judging; the last round is always judged.
         time_budget: seconds after which no further round begins; None: all rounds.
         seed: seeds scenarios, noise, sampling and minibatches.
     """
@@ -37,13 +44,18 @@ class ImitationConfig:
     expert_share: float = 0.3
     burst: int = 4
     patience: int = 2
+    rescue_after: int = 12
+    rescue_steps: int = 20
+    greedy_rounds: bool = True
     epochs: int = 4
     first_epochs: int = 12
+    replay: float = 0.0
     minibatch_sequences: int = 16
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
     weights: dict[str, float] = field(default_factory=lambda: {"pick_up": 3.0})
     validation_episodes: int = 48
+    validation_every: int = 1
     time_budget: float | None = None
     seed: int = 0
 
@@ -54,14 +66,19 @@ class ImitationConfig:
             "corrections",
             "burst",
             "patience",
+            "rescue_steps",
             "epochs",
             "first_epochs",
+            "validation_every",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         for name in ("noise", "expert_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        for name in ("rescue_after", "replay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
 
 @dataclass(frozen=True)
