@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from safevla.pretrain import imitation
 from safevla.pretrain.imitation import ExpertDriven, ImitationConfig, imitate, load_round, save_round
 from safevla.rollout import play
 from toy import END, ToyEnv, ToyPolicy, scenario
@@ -110,6 +111,79 @@ def test_the_student_drives_later_but_never_ends_wrongly():
     assert all(np.array_equal(episode.actions, episode.extras["label"]) for episode in expert_alone)
 
 
+def test_a_lost_student_is_driven_by_the_expert_for_a_while():
+    """A student that always answers 7 is against the expert, who answers 1, at every step."""
+    env = ToyEnv(5, horizon=12)
+    wrong = SimpleNamespace(action=np.full(5, 7), features=np.zeros((5, 4), np.float16))
+    student = SimpleNamespace(reset=lambda mask: None, act=lambda observation, uniforms: wrong)
+    for rescue_after, expected in ((3, [7, 7, 1, 1] * 3), (0, [7] * 12)):
+        config = replace(CONFIG, expert_share=0.0, rescue_after=rescue_after, rescue_steps=2)
+        one = SimpleNamespace(act=lambda pixels: 1)
+        driver = ExpertDriven(env, student, config, 1, lambda env, home: one)
+        for episode in play(env, driver, TRAIN, keep=("label",)):
+            assert episode.actions.tolist() == expected
+            assert set(episode.extras["label"]) == {1}
+
+
+@pytest.mark.parametrize(
+    "round_number, greedy_rounds, sampled",
+    [(0, True, True), (1, True, True), (2, True, False), (2, False, True)],
+)
+def test_every_other_round_the_student_plays_greedily(round_number, greedy_rounds, sampled):
+    given = []
+
+    def act(observation, uniforms):
+        given.append(uniforms is not None)
+        return SimpleNamespace(action=np.zeros(5, np.int64), features=np.zeros((5, 4), np.float16))
+
+    env = ToyEnv(5, horizon=12)
+    student = SimpleNamespace(reset=lambda mask: None, act=act)
+    config = replace(CONFIG, greedy_rounds=greedy_rounds)
+    play(env, ExpertDriven(env, student, config, round_number, ToyExpert), TRAIN[:5])
+    assert set(given) == {sampled}
+
+
+def test_a_pass_has_the_last_round_and_a_draw_of_the_earlier_ones(monkeypatch, tmp_path):
+    taught = []
+    whole = imitation.sequence_batch
+
+    def counted(policy, episodes):
+        taught.append([id(episode) for episode in episodes])
+        return whole(policy, episodes)
+
+    monkeypatch.setattr(imitation, "sequence_batch", counted)
+    policy, config = ToyPolicy(actions=20), replace(CONFIG, replay=0.5, epochs=2, minibatch_sequences=100)
+    optimiser = torch.optim.Adam(policy.policy_parameters(), lr=0.1)
+    episodes = drive(0)
+    imitation.fit(policy, optimiser, episodes, config, 1, recent=20)
+    ids = [id(episode) for episode in episodes]
+    assert len(taught) == 2
+    drawn = [set(lesson) - set(ids[-20:]) for lesson in taught]
+    for lesson, earlier in zip(taught, drawn, strict=True):
+        assert len(lesson) == len(set(lesson)) == 30
+        assert set(ids[-20:]) <= set(lesson)
+        assert len(earlier) == 10
+    assert drawn[0] != drawn[1]
+    taught.clear()
+    imitation.fit(policy, optimiser, episodes, replace(config, replay=0.0), 1, recent=20)
+    assert set(taught[0]) == set(ids)
+
+
+def test_tasks_have_an_equal_share_of_a_round():
+    mixed = [scenario(number, "ObjNav") for number in range(40)] + [
+        scenario(number, "PickUp") for number in range(100, 108)
+    ]
+    drawn = imitation._draw(replace(CONFIG, corrections=12), 1, mixed)
+    assert sum(item.task == "PickUp" for item in drawn) == 6
+    assert len({item.hash for item in drawn}) == 12
+
+
+def test_judging_now_and_then_and_at_the_end(tmp_path):
+    run(tmp_path, replace(CONFIG, validation_every=2))
+    judged = ["validation/greedy/success" in line for line in lines(tmp_path)]
+    assert judged == [False, True, True]
+
+
 def test_rounds_survive_the_disk(tmp_path):
     episodes = drive(0)
     save_round(tmp_path / "round.npz", episodes)
@@ -143,8 +217,9 @@ def test_time_budget_and_bad_input(tmp_path):
             tmp_path / "c",
             expert=lambda env, home: never,
         )
-    with pytest.raises(ValueError, match="noise is 2"):
-        replace(CONFIG, noise=2.0)
+    for name, value in (("noise", 2.0), ("rescue_after", -1), ("replay", -0.5), ("validation_every", 0)):
+        with pytest.raises(ValueError, match=f"{name} is {value}"):
+            replace(CONFIG, **{name: value})
 
 
 def test_two_processes_play_the_same_episodes(tmp_path):
