@@ -12,7 +12,7 @@ Each stage leaves its result in the run folder, and a stage that has finished is
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from safevla.elicit.search import elicit
 from safevla.policy.checkpoint import load_policy_for, save_policy
 from safevla.policy.protocol import check_compatible, wants_labels
 from safevla.progress import ProgressBar
-from safevla.runs import RunFolder
+from safevla.runs import RunFolder, last_metrics
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
@@ -137,7 +137,7 @@ def constrain(
     with ProgressBar("constrain", (total or config.train.iterations) * len(jobs)) as bar:
 
         def watch() -> None:
-            last = [_last_metrics(folder / method / "metrics.jsonl") for method in METHODS]
+            last = [last_metrics(folder / method / "metrics.jsonl") for method in METHODS]
             note = "  ".join(
                 f"{method}: SR {row['rollout/success']:.2f} CC {row['rollout/cost']:.2f}"
                 for method, row in zip(METHODS, last, strict=True)
@@ -156,7 +156,8 @@ def train_method(
         return
     policy = load_policy_for(config.policy, specification.names)
     labels = wants_labels(policy)
-    env = make_env(scenarios, specification, config.world, config.train.shaping, labels)
+    make = functools.partial(make_env, scenarios, specification, config.world, config.train.shaping, labels)
+    env = make()
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights(even=config.train.archive_even)
     settings = dataclasses.replace(
         config.train,
@@ -174,6 +175,8 @@ def train_method(
             folder / method,
             on_iteration=log,
             archive_weights=weights.tolist() or None,
+            make_env=make,
+            processes=max(config.processes // len(METHODS), 1),
         )
     env.close()
     facts = {"method": method, "start": config.policy, "seed": config.seed, "task": config.task}
@@ -213,9 +216,3 @@ def held_out_scenarios(tasks: tuple[str, ...], config: AlignConfig) -> list[Scen
     if config.assure.scenarios:
         return given(config.assure.scenarios, tasks, config.assure.episodes)
     return draw(tasks, "val", config.assure.episodes, config.seed)
-
-
-def _last_metrics(path: Path) -> dict[str, float]:
-    """Return the last whole line; another process may be writing the file."""
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return dict(json.loads(lines[-1])) if lines else {}

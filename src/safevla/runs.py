@@ -169,6 +169,12 @@ class RunFolder:
         self._lock.close()
 
 
+def last_metrics(path: Path) -> dict[str, float]:
+    """Return the last whole line of a metrics.jsonl, {} where there is none; it may be being written."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return dict(json.loads(lines[-1])) if lines else {}
+
+
 def _flatten(data: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(data, dict):
         flat: dict[str, str] = {}

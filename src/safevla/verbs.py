@@ -23,7 +23,7 @@ from safevla.policy.checkpoint import load_policy, load_policy_for, save_policy
 from safevla.policy.protocol import check_compatible, wants_labels
 from safevla.progress import ProgressBar
 from safevla.rollout import play
-from safevla.runs import RunFolder
+from safevla.runs import RunFolder, last_metrics
 from safevla.safety.aggregation import aggregate, tail_share
 from safevla.safety.specification import Specification, load_specification
 from safevla.scale import single_threaded
@@ -80,7 +80,7 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
         ProgressBar("imitate", episodes) as bar,
         tracking(config.tracker, folder.path, config) as log,
     ):
-        before = {"episodes": 0}
+        before = {"episodes": int(last_metrics(folder / "metrics.jsonl").get("data/episodes", 0))}
 
         def finished_round(number: int, metrics: dict[str, float]) -> None:
             log(number, metrics)

@@ -116,9 +116,9 @@ def test_a_lost_student_is_driven_by_the_expert_for_a_while():
     env = ToyEnv(5, horizon=12)
     wrong = SimpleNamespace(action=np.full(5, 7), features=np.zeros((5, 4), np.float16))
     student = SimpleNamespace(reset=lambda mask: None, act=lambda observation, uniforms: wrong)
+    one = SimpleNamespace(act=lambda pixels: 1)
     for rescue_after, expected in ((3, [7, 7, 1, 1] * 3), (0, [7] * 12)):
         config = replace(CONFIG, expert_share=0.0, rescue_after=rescue_after, rescue_steps=2)
-        one = SimpleNamespace(act=lambda pixels: 1)
         driver = ExpertDriven(env, student, config, 1, lambda env, home: one)
         for episode in play(env, driver, TRAIN, keep=("label",)):
             assert episode.actions.tolist() == expected

@@ -45,6 +45,7 @@ class EncoderConfig:
     # Channels at a half and at a quarter of the picture's size; (0, C): cells of 4 x 4 pixels at once.
     stem: tuple[int, int] = (24, 48)
     width: int = 96  # channels per patch
+    fine_blocks: int = 0  # residual blocks at a quarter of the picture's size, always separable
     blocks: int = 1  # residual blocks at patch resolution
     separable: bool = False  # blocks of a depthwise and two pointwise convolutions instead of two full ones
     match: int = 32  # size of the space in which cells and sentences are compared
@@ -116,6 +117,7 @@ class PerceptionEncoder(nn.Module):
             nn.Conv2d(half, quarter, 3, stride=2, padding=1) if half else nn.Conv2d(3, quarter, 4, stride=4)
         )
         self.quarter_norm = _norm(quarter, norm)
+        self.fine_blocks = nn.Sequential(*(SeparableBlock(quarter, norm) for _ in range(config.fine_blocks)))
         self.stem_patch = nn.Conv2d(quarter, config.width, 3, stride=2, padding=1)
         self.patch_norm = _norm(config.width, norm)
         self.position = nn.Parameter(torch.zeros(CAMERAS, config.width, config.grid, config.grid))
@@ -146,6 +148,8 @@ class PerceptionEncoder(nn.Module):
             image = image.to(self.match_bias.dtype) / 255 - 0.5
         half = functional.relu(self.half_norm(self.stem_half(image))) if self.config.stem[0] else image
         quarter = functional.relu(self.quarter_norm(self.stem_quarter(half)))
+        if self.config.fine_blocks:
+            quarter = functional.relu(self.fine_blocks(quarter))
         patches = (
             self.patch_norm(self.stem_patch(quarter))
             + self._positions(height // PATCH, width // PATCH)[camera]
@@ -167,7 +171,7 @@ class PerceptionEncoder(nn.Module):
             (merged, "stem_half", "half_norm"),
             (merged, "stem_quarter", "quarter_norm"),
             (merged, "stem_patch", "patch_norm"),
-            *((block, "first", "first_norm") for block in merged.blocks),
+            *((block, "first", "first_norm") for block in [*merged.fine_blocks, *merged.blocks]),
         ]
         for module, convolution, norm in pairs:
             if isinstance(getattr(module, norm), nn.BatchNorm2d):

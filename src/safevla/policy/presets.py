@@ -12,7 +12,7 @@ from safevla.types import PATCH
 
 # Told what its last action moved, in homes of all size classes; an encoder and trunks that take less time.
 _MOTION = PolicyConfig(
-    encoder=EncoderConfig(blocks=3, separable=True),
+    encoder=EncoderConfig(blocks=3, separable=True, fine_blocks=1),
     actor=TrunkConfig((48, 32), 256, 2, 8, halves_first=True),
     critic=TrunkConfig((24, 16), 128, 1, 4, halves_first=True),
     proprioception=True,

@@ -28,6 +28,7 @@ from safevla.policy.presets import preset_config
 from safevla.policy.text import TextEncoder
 from safevla.pretrain.described_queries import DESCRIBED
 from safevla.pretrain.perception_data import (
+    TARGET_CATEGORIES,
     Pictures,
     ViewSampler,
     colour_descriptions,
@@ -43,7 +44,8 @@ from safevla.types import PATCH
 from safevla.world.catalogue import CATEGORIES, TYPES
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
-QUERIES = 16  # sentences compared with each picture in training
+QUERIES = 24  # sentences compared with each picture in training
+_ASKED_FOR = np.array([name in TARGET_CATEGORIES for name in CATEGORIES])
 STATE_NAME, ENCODER_NAME = "state.pt", "encoder.pt"
 # What reading a damaged or foreign file can raise.
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
@@ -89,6 +91,8 @@ class PhraseBook:
 def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Choose QUERIES categories per picture: up to three quarters from what is in it, the rest at random.
 
+    What a robot may be sent for is favoured among the rest: it is what must not be confused.
+
     Args:
         counts: (B, K, R, C) pixels per category and cell.
         rng: source of the choice.
@@ -97,7 +101,7 @@ def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         (B, QUERIES) int64 category ids; a row may hold fewer distinct ones only if K < QUERIES.
     """
     present = np.asarray(counts.any((2, 3)))
-    priority = rng.random(present.shape) + present
+    priority = rng.random(present.shape) + np.where(present, 2.0, 0.3 * _ASKED_FOR)
     limit = 3 * QUERIES // 4
     crowded = np.flatnonzero(present.sum(1) > limit)
     for row in crowded:
@@ -165,6 +169,8 @@ class Trainer:
         self.resolution = sizes.resolution
         self.half = use_half(config.precision)
         self.net = PerceptionEncoder(sizes.encoder, norm=True)
+        if config.start:
+            self._start_from(Path(config.start))
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -173,6 +179,18 @@ class Trainer:
         self.book = PhraseBook(TextEncoder())
         self.pictures = 0  # drawn by all workers together
         self.seconds = 0.0
+
+    def _start_from(self, folder: Path) -> None:
+        """Take over the weights of another run; ValueError if they are not of such a net."""
+        path = folder / STATE_NAME
+        try:
+            missing, unknown = self.net.load_state_dict(
+                torch.load(path, weights_only=True)["net"], strict=False
+            )
+            if unknown or any("blocks." not in name for name in missing):
+                raise ValueError("it is of an encoder of other sizes")
+        except _DAMAGED as error:
+            raise ValueError(f"cannot start from {path}: {str(error).splitlines()[0]}") from error
 
     def begin(self) -> None:
         """Make the sampler; what it draws depends on where the run stands, so that a resumed run goes on."""
@@ -185,6 +203,7 @@ class Trainer:
             self.resolution,
             self.config.homes,
             size_class=self.config.size_class,
+            focus=self.config.focus,
         )
 
     def losses(self, batch: Pictures) -> dict[str, torch.Tensor]:

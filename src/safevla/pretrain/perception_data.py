@@ -27,7 +27,7 @@ from safevla.world.robot import ARM_RANGE, FOLDED, FOOTPRINT_RADIUS, LIFT_RANGE,
 from safevla.world.scene import Scene
 from safevla.world.simulator import HousePool, SettledScene
 
-_TARGET_CATEGORIES = frozenset(name for targets in TARGETS.values() for name in targets)
+TARGET_CATEGORIES = frozenset(name for targets in TARGETS.values() for name in targets)
 
 
 def phrases(category: str) -> list[str]:
@@ -99,11 +99,13 @@ class _Stage:
         present = self.scene.present & (np.asarray(self.scene.category) >= 0)
         self.things = np.flatnonzero(present)
         self.small = np.flatnonzero(present & np.asarray(self.scene.graspable))
+        wanted = [CATEGORIES[self.scene.category[entity]] in TARGET_CATEGORIES for entity in self.small]
+        self.targets = self.small[np.array(wanted, bool)]
 
     def weights(self) -> np.ndarray:
         """Return how often each of `things` is looked at: targets and small things most."""
         names = [CATEGORIES[self.scene.category[entity]] for entity in self.things]
-        weight = np.array([3.0 if name in _TARGET_CATEGORIES else 1.0 for name in names])
+        weight = np.array([3.0 if name in TARGET_CATEGORIES else 1.0 for name in names])
         weight[np.asarray(self.scene.size)[self.things].max(1) < 0.5] *= 2.0
         return np.asarray(weight / weight.sum())
 
@@ -154,6 +156,7 @@ class ViewSampler:
         views_per_home: places drawn in a home before it is replaced by a new one.
         vary_light: draw a random light for every picture.
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
+        focus: share of the places that are near a small thing that a robot may be sent for.
     """
 
     def __init__(
@@ -165,13 +168,14 @@ class ViewSampler:
         views_per_home: int = 192,
         vary_light: bool = True,
         size_class: str = "S",
+        focus: float = 0.0,
     ) -> None:
         if resolution % PATCH:
             raise ValueError(f"resolution {resolution} is not a multiple of {PATCH}")
         self.rng = np.random.default_rng([seed, 20260])
         self.split, self.resolution, self.homes = split, resolution, homes
         self.size_classes = BENCHMARK_CLASSES if size_class == "all" else size_class
-        self.views_per_home, self.vary_light = views_per_home, vary_light
+        self.views_per_home, self.vary_light, self.focus = views_per_home, vary_light, focus
         self._pool = HousePool(capacity=1)
         self._raster = Raster(resolution, resolution)
         self._stages: list[_Stage] = []
@@ -226,8 +230,11 @@ class ViewSampler:
         stage.shuffle(rng)
         x, y = stage.places[int(rng.integers(len(stage.places)))]
         yaw = rng.uniform(-math.pi, math.pi)
-        if rng.random() < 0.6 and len(stage.things):
-            x, y, yaw = self._before_a_thing(stage)
+        if self.focus and len(stage.targets) and rng.random() < self.focus:
+            x, y, yaw = self._before(stage, int(rng.choice(stage.targets)), rng.uniform(0.35, 2.0))
+        elif rng.random() < 0.6 and len(stage.things):
+            entity = int(rng.choice(stage.things, p=stage.weights()))
+            x, y, yaw = self._before(stage, entity, rng.uniform(0.4, 4.0))
         lift, arm, wrist = FOLDED
         if rng.random() < 0.6:
             lift, wrist = rng.uniform(*LIFT_RANGE), rng.uniform(-0.6, 1.8)
@@ -242,10 +249,9 @@ class ViewSampler:
                 mujoco.mj_kinematics(stage.model, data)
         mujoco.mj_camlight(stage.model, data)
 
-    def _before_a_thing(self, stage: _Stage) -> tuple[float, float, float]:
-        """Return x, y, yaw from which a camera looks toward a random thing, up to 4 m away."""
+    def _before(self, stage: _Stage, entity: int, wanted: float) -> tuple[float, float, float]:
+        """Return x, y, yaw from which a camera looks toward a thing that is about `wanted` metres away."""
         rng = self.rng
-        entity = int(rng.choice(stage.things, p=stage.weights()))
         address = stage.free_joint(entity)
         if address >= 0:
             goal = stage.data.qpos[address : address + 2].copy()
@@ -253,7 +259,6 @@ class ViewSampler:
             geoms = np.flatnonzero(np.asarray(stage.scene.geom_entity) == entity)
             goal = stage.data.geom_xpos[geoms, :2].mean(0)
         distance = np.hypot(*(stage.places - goal).T)
-        wanted = rng.uniform(0.4, 4.0)
         near = np.flatnonzero(np.abs(distance - wanted) < 0.25)
         if not len(near):
             near = np.argsort(np.abs(distance - wanted))[:20]

@@ -94,6 +94,10 @@ class PerceptionConfig:
         learning_rate: at its peak; it falls to 1 % along a cosine.
         homes: settled homes that each worker keeps.
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
+        focus: share of the places from which a small thing is looked at that a robot may be sent for, from
+            up to 2 m away.
+        start: folder of an earlier pretraining whose weights this one begins with; blocks that it had not
+            change nothing at first. "" begins with random weights.
         precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
         save_minutes: time between checkpoints, each with a quick look at validation pictures.
         validation_pictures: pictures of validation homes for the final table; a quarter for the quick looks.
@@ -108,6 +112,8 @@ class PerceptionConfig:
     learning_rate: float = 2e-3
     homes: int = 64
     size_class: str = "S"
+    focus: float = 0.0
+    start: str = ""
     precision: str = "auto"
     save_minutes: float = 3.0
     validation_pictures: int = 2000
@@ -118,6 +124,8 @@ class PerceptionConfig:
             raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
         if self.size_class not in ("S", "M", "L", "all"):
             raise ValueError(f"size_class {self.size_class!r} is unknown, choose S, M, L or all")
+        if not 0.0 <= self.focus <= 1.0:
+            raise ValueError(f"focus is {self.focus}, expected 0 to 1")
         if self.batch < 2 or self.batch % 2 or self.workers < 1:
             raise ValueError("batch must be an even number of pictures and workers at least 1")
         if self.pictures <= 0 and self.minutes <= 0:
