@@ -170,7 +170,7 @@ def test_interruption_and_resume(whole, interrupted, command, capsys):
     finished = [out / "archive.jsonl", out / "rl" / "checkpoint", out / "rl" / "metrics.jsonl"]
     before = [snapshot(path) for path in finished]
 
-    # On four processes, two for each method, so that this also shows that results do not depend on their number.
+    # On four processes, two for each method: results do not depend on their number.
     assert main([*command(out, processes=4), "--resume"]) == 0
     assert [snapshot(path) for path in finished] == before
     assert (out / "archive.jsonl").read_bytes() == (whole / "archive.jsonl").read_bytes()

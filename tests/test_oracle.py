@@ -49,11 +49,13 @@ def test_what_was_learned_from_are_labels():
 
 
 def test_it_is_judged_beside_others():
-    words = ["assure", "--policy", f"inactive,{ORACLE}", "--episodes", "2", "--videos", "1", *SMALL]
+    told = f"inactive,{ORACLE},labels=imitation+labels"
+    words = ["assure", "--policy", told, "--episodes", "2", "--videos", "1", *SMALL]
     assert main([*words, "--world.horizon", "20", "--processes", "1", "--out", "judged"]) == 0
     table = load_table("judged/episodes.parquet").to_pylist()
     lengths = {row["policy"]: row["length"] for row in table}
-    assert len(table) == 4 and lengths["oracle"] > lengths["inactive"] == 1
+    assert len(table) == 6 and lengths["oracle"] > lengths["inactive"] == 1
+    assert lengths["labels"] > 1
 
 
 def test_the_other_verbs_take_it(capsys):

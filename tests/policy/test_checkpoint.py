@@ -8,6 +8,7 @@ import torch
 from safevla.policy.baselines import InactivePolicy, RandomPolicy
 from safevla.policy.checkpoint import load_policy, load_policy_for, save_policy
 from safevla.policy.presets import make_policy
+from safevla.policy.protocol import wants_labels
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,20 @@ def test_a_policy_can_be_taken_to_another_specification(policy, folder, tmp_path
     again = load_policy(save_policy(other, tmp_path / "again"))
     assert again.constraints == ("push", "corner") and torch.equal(again.value_head.weight, head)
     assert load_policy_for("inactive", ("push",)).constraints is None
+
+
+def test_labels_can_stand_in_for_the_encoder_of_a_checkpoint():
+    """The actor that sees labels decides by them as the actor of the checkpoint does by its own maps."""
+    ours, oracle = load_policy("imitation"), load_policy("imitation+labels")
+    assert wants_labels(oracle) and not wants_labels(ours)
+    assert oracle.encoder is None and oracle.constraints == ours.constraints
+    weights = ours.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in oracle.state_dict().items())
+    assert set(weights) - set(oracle.state_dict()) == {
+        name for name in weights if name.startswith("encoder.")
+    }
+    for name in ("random+labels", "imitation+wrong+labels"):
+        with pytest.raises(ValueError, match="needs a checkpoint"):
+            load_policy(name)
+    with pytest.raises(ValueError, match="has no encoder to be replaced"):
+        oracle.with_labels()

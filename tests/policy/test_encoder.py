@@ -16,13 +16,15 @@ def pictures(count, size, seed=0):
     return torch.randint(0, 256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
 
 
-def test_folding_changes_nothing():
+@pytest.mark.parametrize("config", [EncoderConfig(), EncoderConfig(fine_blocks=1, separable=True)])
+def test_folding_changes_nothing(config):
     torch.manual_seed(0)
-    net = PerceptionEncoder(norm=True)
+    net = PerceptionEncoder(config, norm=True)
     camera = torch.arange(8) % 2
     for seed in range(4):  # statistics, and weights of the shortcut's end, that are not those of the start
         net(pictures(8, 112, seed), camera)
-    torch.nn.init.normal_(net.blocks[0].second.weight, std=0.05)
+    for block in [*net.fine_blocks, *net.blocks]:
+        torch.nn.init.normal_(block.second.weight, std=0.05)
     ours, folded = net.eval()(pictures(8, 112), camera), net.folded()(pictures(8, 112), camera)
     torch.testing.assert_close(ours.cells, folded.cells, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ours.heads, folded.heads, atol=1e-4, rtol=1e-4)

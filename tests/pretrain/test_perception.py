@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from safevla.policy.presets import make_policy
+from safevla.policy.presets import PRESETS, make_policy
 from safevla.pretrain import perception
 from safevla.pretrain.perception import Trainer, draw_queries, load_encoder, pretrain
-from safevla.pretrain.perception_data import ViewSampler, phrases
+from safevla.pretrain.perception_data import TARGET_CATEGORIES, ViewSampler, phrases
 from safevla.pretrain.perception_metrics import colour_figures, curve, detection_table, peaks
 from safevla.pretrain.settings import PerceptionConfig
 from safevla.tasks.labels import MASKS
@@ -52,6 +52,17 @@ def test_objects_are_looked_at_more_often_than_by_chance(batch):
     assert (batch.counts[:, small].sum((2, 3)) >= 12).any(1).mean() > 0.15
 
 
+def test_focus_brings_the_robot_near_what_it_may_be_sent_for(batch):
+    near = ViewSampler(0, homes=3, focus=1.0).draw(40)
+    columns = [CATEGORIES.index(name) for name in ("mug", "apple", "bowl", "vase", "spray_bottle", "laptop")]
+
+    def well_seen(pictures):
+        return (pictures.counts[:, columns].sum((2, 3), dtype=int) >= 60).any(1).mean()
+
+    assert well_seen(near) > 1.3 * well_seen(batch)
+    assert near.distance[:, columns].min(1).min() < 1.0
+
+
 def test_queries_by_colour_mean_a_part_of_their_category(batch):
     rows, queries = np.nonzero(batch.asked[:, :, 0] >= 0)
     asked, meant = batch.asked[rows, queries], batch.asked_counts[rows, queries]
@@ -82,6 +93,15 @@ def test_queries_hold_what_is_seen(batch):
     for row, seen in zip(chosen, present, strict=True):
         assert len(set(row)) == perception.QUERIES
         assert seen[row].sum() == min(seen.sum(), 3 * perception.QUERIES // 4)
+
+
+def test_what_a_robot_is_sent_for_is_asked_most_where_it_is_not():
+    nothing = np.zeros((400, len(CATEGORIES), 2, 2), np.uint8)
+    chosen = draw_queries(nothing, np.random.default_rng(0))
+    asked = np.bincount(chosen.ravel(), minlength=len(CATEGORIES)) / len(chosen)
+    target = np.array([name in TARGET_CATEGORIES for name in CATEGORIES])
+    assert asked[target].min() > asked[~target].max()
+    assert asked[~target].min() > 0.05  # the others are not forgotten
 
 
 def test_match_loss_prefers_the_truth_and_weighs_small_things():
@@ -145,6 +165,13 @@ def test_ten_pictures_can_be_learned():
     assert last["floor"] < 0.7 * first["floor"] and last["masks"] < 0.5 * first["masks"]
 
 
+@pytest.fixture(autouse=True)
+def small_preset(monkeypatch):
+    """A preset whose encoder has no block at a quarter of the picture's size."""
+    tiny = PRESETS["tiny-64"]
+    monkeypatch.setitem(PRESETS, "small", replace(tiny, encoder=replace(tiny.encoder, fine_blocks=0)))
+
+
 def weights(folder):
     return load_encoder(folder / "encoder.pt").state_dict()
 
@@ -169,6 +196,21 @@ def test_resume_goes_on(tmp_path):
     assert any(not torch.equal(before[name], value) for name, value in weights(tmp_path).items())
 
 
+def test_a_run_can_start_from_an_earlier_one_with_fewer_blocks(tmp_path):
+    pretrain(replace(TINY, preset="small"), tmp_path / "first")
+    earlier = Trainer(replace(TINY, preset="small", start=str(tmp_path / "first")))
+    later = Trainer(replace(TINY, start=str(tmp_path / "first")))
+    assert len(later.net.fine_blocks) > len(earlier.net.fine_blocks)
+    images = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
+    camera = torch.arange(4) % 2
+    ours, theirs = later.net.eval()(images, camera), earlier.net.eval()(images, camera)
+    torch.testing.assert_close(ours.cells, theirs.cells, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.heads, theirs.heads, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="cannot start from"):
+        pretrain(replace(TINY, start=str(tmp_path / "nowhere")), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_two_workers_train_one_net(tmp_path):
     rows = []
     pretrain(replace(TINY, workers=2, pictures=64), tmp_path, report=lambda row: rows.append(row))
@@ -182,7 +224,13 @@ def test_two_workers_train_one_net(tmp_path):
 
 
 def test_bad_input_is_one_clear_line(tmp_path):
-    for changes in ({"batch": 15}, {"precision": "fp16"}, {"minutes": 0, "pictures": 0}, {"workers": 0}):
+    for changes in (
+        {"batch": 15},
+        {"focus": 1.5},
+        {"precision": "fp16"},
+        {"minutes": 0, "pictures": 0},
+        {"workers": 0},
+    ):
         with pytest.raises(ValueError):
             replace(TINY, **changes)
     with pytest.raises(ValueError, match="nothing to resume"):

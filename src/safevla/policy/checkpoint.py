@@ -124,8 +124,9 @@ def load_policy(name_or_path: str | Path) -> Any:
         name_or_path: a shipped name, "random", "inactive", a checkpoint folder, "module:factory" or
             "file.py:factory" (called without arguments), "hf:owner/name" on the Hugging Face hub,
             "lerobot:owner/name" or "lerobot:FOLDER" of LeRobot, or "ws://host:port" of a policy server.
-            "+held_out", "+wrong" or "+none" behind any of them has the policy told something else than the
-            instruction (`policy.wording`).
+            "+held_out", "+wrong", "+plain" or "+none" behind any of them has the policy told something else
+            than the instruction (`policy.wording`); "+labels" behind a checkpoint lets its actor see the
+            renderer's own labels instead of pictures.
 
     Raises:
         ValueError: there is no such policy, or its files are damaged; one line that says which.
@@ -134,6 +135,8 @@ def load_policy(name_or_path: str | Path) -> Any:
     source, plus, wording = name.rpartition("+")
     if plus and wording in WORDINGS:
         return Reworded(load_policy(source), wording)
+    if plus and wording == "labels":
+        return _told_labels(source)
     if name == "random":
         return RandomPolicy()
     if name == "inactive":
@@ -153,6 +156,16 @@ def load_policy(name_or_path: str | Path) -> Any:
     if "/" in name or name.startswith("."):
         raise ValueError(f"there is no checkpoint folder {name} (on the hub? then write {_HUB_PREFIX}{name})")
     raise ValueError(f"unknown policy '{name}'{nearest(name, (*BASELINES, *shipped_names()))}")
+
+
+def _told_labels(name: str) -> VisionLanguageActionPolicy:
+    """Return the actor of a checkpoint with the renderer's labels for eyes."""
+    policy = load_policy(name)
+    if not isinstance(policy, VisionLanguageActionPolicy):
+        raise ValueError(
+            f"{name!r} has no encoder that labels could stand in for; '+labels' needs a checkpoint"
+        )
+    return policy.with_labels()
 
 
 def load_policy_for(name_or_path: str | Path, constraints: Sequence[str]) -> Any:

@@ -258,6 +258,20 @@ class VisionLanguageActionPolicy(nn.Module):
             raise ValueError(f"the policy needs an encoder of {self.encoder.config}, got {encoder.config}")
         self.encoder.load_state_dict(encoder.state_dict())
 
+    def with_labels(self) -> VisionLanguageActionPolicy:
+        """Return an oracle that decides as this policy does of what it sees; shares no weights with it.
+
+        Raises:
+            ValueError: the policy has a backbone, whose maps are no labels, or no encoder at all.
+        """
+        if self.encoder is None:
+            raise ValueError("the policy is an oracle already: it has no encoder to be replaced")
+        told = replace(self.config, oracle=True)
+        oracle = VisionLanguageActionPolicy(told, text_encoder=self._own_text_encoder)
+        weights = self.state_dict()
+        oracle.load_state_dict({name: weights[name] for name in oracle.state_dict()})
+        return oracle
+
     def set_constraints(self, names: Sequence[str]) -> None:
         """Have the critics speak of these costs; those of before keep their weights, new ones begin at 0."""
         known = {name: 1 + row for row, name in enumerate(self.constraints)}
