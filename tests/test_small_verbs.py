@@ -1,4 +1,4 @@
-"""The verbs that need no settings: demo, doctor and list."""
+"""The verbs that need no settings: demo, doctor and list; and what imitation may start from."""
 
 import json
 
@@ -8,9 +8,12 @@ import torch
 from safevla import doctor
 from safevla.assure.evaluate import load_table, policies_of
 from safevla.cli import main
-from safevla.policy.checkpoint import shipped_names
+from safevla.config import ConfigError
+from safevla.policy.checkpoint import load_policy, shipped_names
+from safevla.policy.presets import make_policy
 from safevla.tasks.sampling import scenario_sets
 from safevla.types import TASKS
+from safevla.verbs import set_trunks
 
 
 @pytest.mark.slow
@@ -59,3 +62,15 @@ def test_list_names_everything_that_a_flag_accepts(capsys):
     known = (*TASKS, *shipped_names(), *scenario_sets(), "inactive", "random", "tiny", "safevla", "paper")
     for name in known:
         assert name in text.split(), name
+
+
+def test_imitation_can_start_from_the_actor_of_another_policy():
+    policy, other = make_policy("tiny"), load_policy("rl")
+    eyes = {name: value.clone() for name, value in policy.state_dict().items() if name.startswith("encoder.")}
+    set_trunks(policy, "rl")
+    theirs = other.state_dict()
+    for name, value in policy.state_dict().items():
+        assert torch.equal(value, eyes[name] if name in eyes else theirs[name])
+    for preset, source in (("tiny", "random"), ("tiny", "chores"), ("tiny-motion", "rl")):
+        with pytest.raises(ConfigError, match="has no actor of this preset's sizes"):
+            set_trunks(make_policy(preset), source)

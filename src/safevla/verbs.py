@@ -68,6 +68,8 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     env = make_env()
     policy = make_policy(config.preset, env.constraints, seed=config.seed)
     set_encoder(policy, config.encoder)
+    if config.start:
+        set_trunks(policy, config.start)
     check_compatible(policy, env)
     settings = config.imitation
     training, validation = (
@@ -351,6 +353,16 @@ def set_encoder(policy: Any, source: str) -> None:
     if encoder is None:
         raise ConfigError(f"policy '{source}' has no image encoder; name a checkpoint or an encoder.pt")
     policy.set_encoder(encoder)
+
+
+def set_trunks(policy: Any, source: str) -> None:
+    """Give a new policy the actor and the critics of another one, and leave it its own encoder."""
+    start = load_policy_for(source, policy.constraints)
+    theirs = {} if not hasattr(start, "state_dict") else start.state_dict()
+    wanted = {name: value for name, value in policy.state_dict().items() if not name.startswith("encoder.")}
+    if any(name not in theirs or theirs[name].shape != value.shape for name, value in wanted.items()):
+        raise ConfigError(f"policy '{source}' has no actor of this preset's sizes; choose its --preset")
+    policy.load_state_dict(policy.state_dict() | {name: theirs[name] for name in wanted})
 
 
 def _success_note(metrics: dict[str, float]) -> str:
