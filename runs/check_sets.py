@@ -1,6 +1,7 @@
 """Let the expert play the frozen sets as policies are judged on them: results/frozen_sets.json.
 
     python runs/check_sets.py
+    python runs/check_sets.py --sets described-val --out results/described_set.json
 
 Every scenario was solved when it was drawn. One that the expert now plays otherwise is counted as changed,
 and the exit status is then 1: homes, tasks or the expert are no longer those of the sets.
@@ -8,6 +9,7 @@ and the exit status is then 1: homes, tasks or the expert are no longer those of
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,10 +56,12 @@ def play_chunk(name: str, first: int, part: Path) -> None:
 
 def summarise(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     """Return how the expert fared by set, class of homes and task."""
-    for name in SETS:
+    for name in dict.fromkeys(row["set"] for row in rows):
         for size_class in SIZE_CLASSES:
             for task in TASKS:
                 own = [r for r in rows if (r["set"], r["class"], r["task"]) == (name, size_class, task)]
+                if not own:
+                    continue
                 lengths = [row["length"] for row in own]
                 yield {
                     "set": name,
@@ -73,8 +77,9 @@ def summarise(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def main() -> int:
-    """Play both sets and write the figures."""
+    """Play the sets and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="names; default: the benchmark's")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument(
@@ -82,7 +87,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     arguments.parts.mkdir(parents=True, exist_ok=True)
-    described = [describe_set(name) for name in SETS]
+    described = [describe_set(name) for name in arguments.sets]
     jobs = [
         (one.name, first, arguments.parts / f"{one.hash}-{first:05d}.json")
         for one in described
@@ -95,7 +100,7 @@ def main() -> int:
     rows = [row for *_, part in jobs for row in json.loads(part.read_text())]
     changed = sum(row["changed"] for row in rows)
     data = {
-        "command": "python runs/check_sets.py",
+        "command": " ".join(["python runs/check_sets.py", *sys.argv[1:]]),
         "code": code_version(),
         "machine": machine(),
         "seeds": [0],

@@ -12,7 +12,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safevla.assure.evaluate import compare, constraints_of, load_table, summarise, summarise_classes
+from safevla.assure.evaluate import (
+    compare,
+    constraints_of,
+    load_table,
+    summarise,
+    summarise_classes,
+    summarise_descriptions,
+)
 from safevla.types import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -51,8 +58,9 @@ def ship_judged(folder: Path, name: str) -> None:
     first, second = ("isa", "rl") if {"isa", "rl"} <= set(policies) else (policies[-1], policies[0])
     head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
     numbers = {"rows": summarise(table), "comparison": compare(table, first, second)}
-    classes = summarise_classes(table)  # none where all homes are of one class
-    write(name, head | numbers | ({"classes": classes} if classes else {}))
+    # None where all homes are of one class, or no target is described.
+    parts = {"classes": summarise_classes(table), "descriptions": summarise_descriptions(table)}
+    write(name, head | numbers | {key: rows for key, rows in parts.items() if rows})
 
 
 def ship_perception(pretrain: Path) -> None:

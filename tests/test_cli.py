@@ -104,6 +104,8 @@ def nearest(name):
         (["assure", "--fail-if", "imitaton cost > 1"], ["unknown policy 'imitaton'", nearest("imitation")]),
         (["assure", "--policy", "imitation,imitation"], ["two policies are called 'imitation'"]),
         (["assure", "--policy", "a=random,a=inactive"], ["two policies are called 'a'"]),
+        (["elicit", "--described", "2"], ["described is 2.0, expected a share from 0 to 1"]),
+        (["align", "--elicit.described", "-0.5"], ["described is -0.5, expected a share from 0 to 1"]),
         (["elicit", "--replay", "gone.jsonl"], ["gone.jsonl", "No such file"]),
         (["align", "--config", "gone.toml"], ["gone.toml", "No such file"]),
     ],

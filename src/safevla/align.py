@@ -122,6 +122,7 @@ def search(
             count,
             seed=config.seed,
             out=folder.path / "archive.jsonl",
+            described=config.elicit.described,
             progress=lambda done, total: bar.update(done),
         )
     env.close()

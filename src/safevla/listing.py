@@ -50,15 +50,17 @@ def _specifications() -> list[str]:
 def _sets() -> list[str]:
     from safevla.tasks.sets import describe_sets
 
-    def counts(table: dict[str, int]) -> str:
-        return ", ".join(f"{name} {count}" for name, count in table.items())
+    columns = "{:<24}{:<40}{:<24}{:<32}{:<22}{}"
 
-    lines = [f"{'name':<24}{'scenarios':<40}{'size classes':<24}{'expert steps':<22}hash"]
+    def counts(table: dict[str, int]) -> str:
+        return ", ".join(f"{name} {count}" for name, count in table.items()) or "–"
+
+    lines = [columns.format("name", "scenarios", "size classes", "described by", "expert steps", "hash")]
     for one in describe_sets():
         median, longest = one.expert_length
         steps = f"median {median}, most {longest}" if longest else "not played"
-        scenarios, classes = counts(one.tasks), counts(one.size_classes)
-        lines.append(f"{one.name:<24}{scenarios:<40}{classes:<24}{steps:<22}{one.hash}")
+        parts = (counts(part) for part in (one.tasks, one.size_classes, one.descriptions))
+        lines.append(columns.format(one.name, *parts, steps, one.hash))
     return lines
 
 

@@ -149,6 +149,7 @@ class _Recording:
     kept: dict[str, list[np.ndarray]] = field(default_factory=dict)
     metres: float = 0.0
     success: bool = False
+    distractor: bool = False
     truncated: bool = False
 
     def add(
@@ -161,6 +162,7 @@ class _Recording:
         self.events.extend(step.events[home])
         self.metres += float(metres)
         self.success = bool(step.success[home])
+        self.distractor = step.distractor is not None and bool(step.distractor[home])
         self.truncated = bool(step.truncated[home]) and not bool(step.terminated[home])
         for name in self.keep:
             if name != "bootstrap":
@@ -184,6 +186,7 @@ class _Recording:
             events=self.events,
             metres=self.metres,
             extras=extras,
+            distractor=self.distractor,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from safevla.config import ConfigError, build, leaves, nearest
 from safevla.constrain.settings import MultiplierConfig, TrainConfig
 from safevla.pretrain.settings import ImitationConfig, PerceptionConfig
-from safevla.tasks.settings import WorldSettings
+from safevla.tasks.settings import WorldSettings, check_share
 
 
 def setting(default: Any, text: str) -> Any:
@@ -61,14 +61,19 @@ QUICK_TRAINING = TrainConfig(
 )
 
 
+DESCRIBED = "share of the scenarios, 0 to 1, that describe their target, as in 'find a red mug'"
+
+
 @dataclass(frozen=True)
 class ElicitSettings:
     """The search for unsafe scenarios inside `align`."""
 
     episodes: int = setting(128, "scenarios to try")
+    described: float = setting(0.0, DESCRIBED)
 
     def __post_init__(self) -> None:
         at_least(self, episodes=1)
+        check_share("described", self.described)
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ class ElicitConfig:
     spec: str = setting("safevla", "safety specification: a built-in name or a TOML file")
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     episodes: int = setting(128, "scenarios to try")
+    described: float = setting(0.0, DESCRIBED)
     replay: str = setting("", "replay this archive (JSONL) instead of searching, and compare its costs")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/elicit", "run folder")
@@ -165,6 +171,7 @@ class ElicitConfig:
 
     def __post_init__(self) -> None:
         at_least(self, episodes=1, seed=0)
+        check_share("described", self.described)
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,7 @@ class Step:
     costs: np.ndarray  # (N, K) float32, 0 or 1 per constraint, of this very step
     success: np.ndarray  # (N,) bool, only ever true on the terminal step
     events: list[list[Event]]  # N lists
+    distractor: np.ndarray | None = None  # (N,) bool, see `Episode.distractor`; None: not told
 
 
 @dataclass
@@ -210,6 +211,9 @@ class Episode:
     events: list[Event]
     metres: float  # length of the path of the base
     extras: dict[str, np.ndarray] = field(default_factory=dict)  # (T, ...) arrays a policy asked to keep
+    # Failed, and would have succeeded had the instruction not described its target: it ended at something
+    # else of the target's type, or with it in the gripper.
+    distractor: bool = False
 
     @property
     def length(self) -> int:

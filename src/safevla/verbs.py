@@ -123,7 +123,7 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
             with ProgressBar("elicit", config.episodes) as bar:
                 search(
                     policy, env, tasks, config.episodes, seed=config.seed, out=path,
-                    progress=lambda done, total: bar.update(done),
+                    described=config.described, progress=lambda done, total: bar.update(done),
                 )  # fmt: skip
             folder.finish("elicit")
     archive = RiskArchive.load(path)

@@ -23,6 +23,17 @@ def make_scenario(house: int, task: str = "ObjNav") -> Scenario:
     )
 
 
+def described_table():
+    """Return the episodes of two policies whose targets are described by colour, by room, or not at all."""
+    table = synthetic_table(episodes=30, policies=("rl", "isa"))
+    rows = []
+    for row in table.to_pylist():
+        which = ("colour:red", "in:kitchen", "")[row["house_seed"] % 3]
+        lost = bool(which) and not row["success"] and row["house_seed"] % 2 == 0
+        rows.append(row | {"which": which, "distractor": lost})
+    return make_table(rows, CONSTRAINTS)
+
+
 def synthetic_table(episodes=60, tasks=("ObjNav",), policies=tuple(TRUTH), seed=0):
     generator = np.random.default_rng(seed)
     rows = []

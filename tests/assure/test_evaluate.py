@@ -4,7 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from synthetic import CONSTRAINTS, ConstantPolicy, CostlyEnv, make_scenario, synthetic_table
+from synthetic import (
+    CONSTRAINTS,
+    ConstantPolicy,
+    CostlyEnv,
+    described_table,
+    make_scenario,
+    synthetic_table,
+)
 
 from safevla.assure import evaluate as e
 
@@ -58,6 +65,39 @@ def test_a_table_survives_parquet_byte_for_byte(tmp_path):
     assert one.read_bytes() == two.read_bytes()
     assert e.load_table(one).equals(table)
     assert e.constraints_of(table) == CONSTRAINTS
+
+
+def test_a_table_of_before_described_targets_is_read_as_one_without(tmp_path):
+    old = synthetic_table().drop_columns(["which", "distractor"])
+    read = e.load_table(e.save_table(old, tmp_path / "old.parquet"))
+    assert read.equals(synthetic_table())
+    assert pa.concat_tables([read, described_table()]).num_rows == read.num_rows + 60
+
+
+def test_what_ends_at_a_distractor_is_counted_by_kind_of_description():
+    class Misled(CostlyEnv):
+        def step(self, actions, active=None):
+            step = super().step(actions, active)
+            red = np.array([one is not None and one.which == "colour:red" for one in self._scenarios])
+            return replace(step, success=step.success & ~red, distractor=step.terminated & red)
+
+    scenarios = [
+        replace(make_scenario(house), which=which)
+        for house, which in enumerate(["colour:red", "colour:blue", "on:desk", ""])
+    ]
+    table = e.evaluate({"calm": ConstantPolicy(0)}, Misled(), scenarios)
+    assert table["which"].to_pylist() == ["colour:red", "colour:blue", "on:desk", ""]
+    assert table["distractor"].to_pylist() == [True, False, False, False]
+    found = {row["description"]: row for row in e.summarise_descriptions(table)}
+    assert list(found) == ["colour", "on", "all"]
+    rates = {kind: (row["success"].value, row["distractor"].value) for kind, row in found.items()}
+    assert rates == {
+        "colour": (0.5, 0.5),
+        "on": (1.0, 0.0),
+        "all": (pytest.approx(2 / 3), pytest.approx(1 / 3)),
+    }
+    assert [row["episodes"] for row in found.values()] == [2, 1, 3]
+    assert e.summarise_descriptions(synthetic_table()) == []
 
 
 def test_a_file_that_is_no_table_is_one_clear_line(tmp_path):

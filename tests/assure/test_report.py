@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from synthetic import CONSTRAINTS, synthetic_table
+from synthetic import CONSTRAINTS, described_table, synthetic_table
 
 from safevla.assure import evaluate, figures, report
 from safevla.assure.findings import headline, interval, number, verdict_words
@@ -151,6 +151,27 @@ def test_homes_of_several_classes_are_told_apart(tmp_path):
     assert "<h3>Size of homes</h3>" in page
     text = (tmp_path / "report.md").read_text().partition("## Size of homes")[2].partition("##")[0]
     assert sum(line.startswith(("| S |", "| L |")) for line in text.splitlines()) == 4
+
+
+def test_described_targets_have_a_table_of_their_own(tmp_path):
+    table = described_table()
+    for row in evaluate.summarise_descriptions(table):
+        own = [
+            one
+            for one in table.to_pylist()
+            if one["policy"] == row["policy"]
+            and one["which"].startswith("" if row["description"] == "all" else row["description"])
+            and one["which"]
+        ]
+        assert row["episodes"] == len(own) == (20 if row["description"] == "all" else 10)
+        for key in ("success", "distractor"):
+            assert row[key].value == pytest.approx(np.mean([one[key] for one in own]))
+    page = report.write_report(tmp_path, table).read_text()
+    assert "<h3>Described targets</h3>" in page
+    text = (tmp_path / "report.md").read_text().partition("## Described targets")[2].partition("##")[0]
+    assert sum(line.startswith(("| colour |", "| in |", "| all |")) for line in text.splitlines()) == 6
+    plain = report.write_report(tmp_path / "plain", synthetic_table()).read_text()
+    assert "Described targets" not in plain
 
 
 def test_training_curves_show_what_a_budget_bounds():

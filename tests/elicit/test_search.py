@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from planted import CONSTRAINTS, PlantedEnv, StillPolicy, is_dangerous, place
 
+from safevla.cli import main
 from safevla.elicit.archive import RiskArchive
-from safevla.elicit.search import RandomSearch, SobolSearch, elicit, make_search
+from safevla.elicit.scenario import ScenarioSpace
+from safevla.elicit.search import RandomSearch, SobolSearch, elicit, home_sampler, make_search
 from safevla.rollout import play
+from safevla.tasks.descriptions import KINDS, parse
 from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.instructions import instructions_for
 
 
 def test_sobol_does_not_depend_on_how_it_is_asked():
@@ -92,6 +96,37 @@ def test_a_real_home_is_searched_and_its_elites_replay_exactly(tmp_path):
         mine = [event.severity for event in episode.events if event.predicate == elite.cell.constraint]
         assert max(mine) == elite.raw_severity
     assert all(elite.scenario.expert_length > 0 for elite in archive)  # proven solvable
+
+
+def test_targets_are_described_where_that_is_asked_for():
+    env = HomeVecEnv("ObjNav", num_envs=1, resolution=32)
+    request = ScenarioSpace(("ObjNav",)).request(np.full(7, 0.3))
+    plain, described = (home_sampler(env, share)(request) for share in (0.0, 1.0))
+    assert plain == home_sampler(env)(request) and not plain.which
+    kind = parse(described.which)[0]
+    assert kind in KINDS and described.instruction in instructions_for(
+        "ObjNav", described.target, which=described.which
+    )
+    assert described.expert_length > 0
+
+
+@pytest.mark.parametrize("verb", ["elicit", "align"])
+def test_the_command_line_hands_the_share_on(verb, tmp_path, monkeypatch):
+    asked = []
+
+    class Enough(Exception):
+        pass
+
+    def search(*arguments, **settings):
+        asked.append(settings["described"])
+        raise Enough
+
+    monkeypatch.setattr("safevla.verbs.search", search)
+    monkeypatch.setattr("safevla.align.elicit", search)
+    flag = "--described" if verb == "elicit" else "--elicit.described"
+    with pytest.raises(Enough):
+        main([verb, flag, "0.25", "--out", str(tmp_path / "run")])
+    assert asked == [0.25]
 
 
 def test_a_domain_without_solvable_scenarios_is_an_error():

@@ -382,6 +382,10 @@ def test_holding_one_of_another_colour_is_no_success(monkeypatch):
     for held, success in ((meant[0], True), (others[0], False)):
         monkeypatch.setattr(type(env.homes[0]), "held", property(lambda home, held=held: int(held)))
         assert env._seats[0].succeeded() == success
+        assert env._seats[0].distracted() != success
+        env.reset(np.ones(1, bool), [scenario])
+        step = env.step(np.array([END]))
+        assert (step.success.tolist(), step.distractor.tolist()) == ([success], [not success])
 
 
 def test_ending_before_one_in_another_place_is_a_failure():
@@ -403,8 +407,17 @@ def test_ending_before_one_in_another_place_is_a_failure():
                 break
         seen = env.visible_pixels[0, 0, meant].max() >= VISIBLE_PIXELS
         found[which] = bool(step.success[0]), seen
+        assert step.distractor[0] != step.success[0]
     assert found[scenario.which] == (True, True)
     assert found[opposite][0] is False or found[opposite][1]  # unless one that is meant is in view there too
+
+
+def test_without_a_description_nothing_of_the_type_is_a_distractor():
+    scenario, _, _ = described("ObjNav", "colour")
+    env = HomeVecEnv("ObjNav", 2, pool=POOL)
+    env.reset(np.ones(2, bool), [scenario, replace(scenario, which="")])
+    step = env.step(np.array([LEFT, LEFT]))
+    assert not step.distractor.any() and not env._seats[1].distracted()
 
 
 def test_a_home_that_is_painted_anew_cannot_ask_for_colours():

@@ -121,6 +121,17 @@ def test_a_described_scenario_says_what_is_true_of_some_of_a_type_only(task):
     assert contrasted >= 3
 
 
+def test_a_distractor_may_be_asked_for_always():
+    sampler = ScenarioSampler(POOL, described=1.0, uncontrasted=0.0)
+    for seed in range(8):
+        scenario = sampler.sample("ObjNav", np.random.default_rng(seed), prove=False)
+        settled = POOL.of(scenario)
+        meant = matching_entities(settled, scenario.target, scenario.which)
+        assert 0 < len(meant) < len(target_entities(settled.scene, scenario.target))
+    with pytest.raises(ValueError, match=r"uncontrasted is -1, expected a share"):
+        ScenarioSampler(POOL, uncontrasted=-1)
+
+
 def test_a_described_scenario_is_proven_and_drawn_again():
     sampler = ScenarioSampler(POOL, described=1.0)
     scenario = sampler.sample("PickUp", np.random.default_rng(1))

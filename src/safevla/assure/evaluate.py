@@ -21,10 +21,12 @@ from safevla.assure import statistics
 from safevla.assure.statistics import Interval
 from safevla.rollout import Actor, Observer, VectorEnvironment, play
 from safevla.runs import code_version
+from safevla.tasks.descriptions import KINDS
 from safevla.types import Episode, Scenario, with_person
 
 COST_PREFIX = "cost/"
 ALL_TASKS = "all"
+ALL_DESCRIPTIONS = "all"
 SIZE_CLASSES = ("S", "M", "L", "foreign")
 
 _COLUMNS = {
@@ -44,7 +46,10 @@ _COLUMNS = {
     "mode": pa.string(),
     "specification": pa.string(),
     "code": pa.string(),
+    "which": pa.string(),
+    "distractor": pa.bool_(),
 }
+_ABSENT: dict[str, Any] = {"which": "", "distractor": False}  # what tables of before these columns stand for
 
 
 def evaluate(
@@ -117,6 +122,8 @@ def episode_row(episode: Episode) -> dict[str, Any]:
         "length": episode.length,
         "metres": float(episode.metres),
         "truncated": bool(episode.truncated),
+        "which": scenario.which,
+        "distractor": bool(episode.distractor),
     }
 
 
@@ -127,7 +134,7 @@ def make_table(rows: Sequence[Mapping[str, Any]], constraints: Sequence[str]) ->
         fields.append(pa.field(name, kind, nullable=False))
         if name == "cost":
             fields += [pa.field(f"{COST_PREFIX}{k}", pa.float64(), nullable=False) for k in constraints]
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields))
+    return pa.Table.from_pylist([_ABSENT | dict(row) for row in rows], schema=pa.schema(fields))
 
 
 def save_table(table: pa.Table, path: str | Path) -> Path:
@@ -144,6 +151,10 @@ def load_table(path: str | Path) -> pa.Table:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(f"cannot read episodes from {path}: {str(error).splitlines()[0]}") from error
+    for name, value in _ABSENT.items():
+        if name not in table.column_names:
+            column = pa.array([value] * table.num_rows, _COLUMNS[name])
+            table = table.append_column(pa.field(name, _COLUMNS[name], nullable=False), column)
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise ValueError(f"{path} is not an episode table: columns {', '.join(missing)} are missing")
@@ -236,6 +247,27 @@ def summarise_classes(table: pa.Table, *, seed: int = 0) -> list[dict[str, Any]]
         for policy in policies_of(part):
             row = _summary(select(part, policy=policy), seed, {})
             rows.append({"size_class": name, "policy": policy} | row)
+    return rows
+
+
+def summarise_descriptions(table: pa.Table) -> list[dict[str, Any]]:
+    """Return a dict for each kind of description and policy, all tasks together; [] where there is none.
+
+    Keys: description, a kind in `tasks.descriptions.KINDS` or "all"; policy; episodes; `success`, and
+    `distractor`, the share that ended at something else of the target's type, each an Interval.
+    """
+    table = table.filter(pc.not_equal(table["which"], ""))
+    kinds = [which.partition(":")[0] for which in table["which"].to_pylist()]
+    rows = []
+    for kind in [*(kind for kind in KINDS if kind in kinds), *([ALL_DESCRIPTIONS] if kinds else [])]:
+        chosen = table.filter(pa.array([kind in (own, ALL_DESCRIPTIONS) for own in kinds]))
+        for policy in policies_of(chosen):
+            part = select(chosen, policy=policy)
+            rates = {
+                name: statistics.clustered_share(numbers(part, name) > 0, houses(part))
+                for name in ("success", "distractor")
+            }
+            rows.append({"description": kind, "policy": policy, "episodes": part.num_rows} | rates)
     return rows
 
 

@@ -39,6 +39,7 @@ class Findings:
     table: pa.Table
     rows: list[dict[str, Any]]
     classes: list[dict[str, Any]]
+    descriptions: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
     training: dict[str, list[dict[str, Any]]]
     budgets: dict[str, float]
@@ -196,6 +197,21 @@ def class_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list
             row["policy"],
             *(f"{number(row[key].value)} {interval(row[key])}".strip() for _, key in COLUMNS),
             f"{row['worst']:g}",
+            str(row["episodes"]),
+        ]
+        for row in rows
+    ]
+    return head, body
+
+
+def description_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the policies where instructions describe their targets."""
+    head = ["described by", "policy", "SR", "at another of its type", "episodes"]
+    body = [
+        [
+            row["description"],
+            row["policy"],
+            *(f"{number(row[key].value)} {interval(row[key])}".strip() for key in ("success", "distractor")),
             str(row["episodes"]),
         ]
         for row in rows

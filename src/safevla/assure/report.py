@@ -19,6 +19,7 @@ from safevla.assure.evaluate import (
     scenarios_hash,
     summarise,
     summarise_classes,
+    summarise_descriptions,
     tasks_of,
 )
 from safevla.assure.findings import (
@@ -30,6 +31,7 @@ from safevla.assure.findings import (
     class_cells,
     comparison_cells,
     constraint_cells,
+    description_cells,
     headline,
     interval,
     number,
@@ -113,6 +115,7 @@ def collect(
         table=table,
         rows=summarise(table, seed=seed, aggregations=getattr(specification, "aggregations", None)),
         classes=summarise_classes(table, seed=seed),
+        descriptions=summarise_descriptions(table),
         comparisons=compare_all(table, pairs, seed=seed),
         training={name: metrics for name, metrics in lines.items() if metrics},
         budgets=dict(budgets) if budgets is not None else _find_budgets(lines, specification),
@@ -172,6 +175,8 @@ def markdown(findings: Findings) -> str:
     parts = [f"# {title}", detail, "## Policies", markdown_table(findings.rows), MEANINGS]
     if findings.classes:
         parts += ["## Size of homes", _pipe(*class_cells(findings.classes))]
+    if findings.descriptions:
+        parts += ["## Described targets", _pipe(*description_cells(findings.descriptions))]
     parts += ["## Cost per constraint", _pipe(*constraint_cells(findings))]
     if findings.comparisons:
         parts += ["## Paired differences", _pipe(*comparison_cells(findings.comparisons))]
@@ -220,6 +225,7 @@ def html(findings: Findings) -> str:
         f'<p class="note">{escape(MEANINGS)}</p>',
         _policy_tables(findings),
         _classes(findings),
+        _descriptions(findings),
         _comparisons(findings),
         _constraints(findings),
         _distribution(findings),
@@ -329,6 +335,19 @@ def _classes(findings: Findings) -> str:
         for row in findings.classes
     ]
     return f"<h3>Size of homes</h3>{_table(head, body)}"
+
+
+def _descriptions(findings: Findings) -> str:
+    if not findings.descriptions:
+        return ""
+    head, _ = description_cells(findings.descriptions)
+    body = [
+        f"<tr><td>{row['description']}</td><td>{escape(row['policy'])}</td>"
+        + "".join(_value(row[key]) for key in ("success", "distractor"))
+        + f"<td>{row['episodes']}</td></tr>"
+        for row in findings.descriptions
+    ]
+    return f"<h3>Described targets</h3>{_table(head, body)}"
 
 
 def _comparisons(findings: Findings) -> str:

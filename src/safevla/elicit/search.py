@@ -72,13 +72,14 @@ def make_search(name: str, dimension: int, seed: int) -> Search:
     return SEARCHES[name](dimension, seed)
 
 
-def home_sampler(env: Any) -> Sampler:
+def home_sampler(env: Any, described: float = 0.0) -> Sampler:
     """Return the sampler that places a request in a real home and proves it with the expert.
 
     Args:
         env: a HomeVecEnv; its houses, horizon and specification are used.
+        described: share of the scenarios whose instruction describes its target.
     """
-    homes = ScenarioSampler(env.pool, env.horizon, env.specification)
+    homes = ScenarioSampler(env.pool, env.horizon, env.specification, described)
 
     def sample(request: ScenarioRequest) -> Scenario:
         generator = np.random.default_rng(request.seed)
@@ -100,6 +101,7 @@ def elicit(
     greedy: bool = False,
     archive: RiskArchive | None = None,
     sampler: Sampler | None = None,
+    described: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RiskArchive:
     """Search for scenarios in which a policy is unsafe.
@@ -117,6 +119,7 @@ def elicit(
         greedy: take the most likely action instead of sampling.
         archive: an archive to go on with; None starts an empty one.
         sampler: turns a request into a scenario; None uses real homes.
+        described: with real homes, share of the scenarios whose instruction describes its target.
         progress: called as progress(done, budget_episodes).
 
     Returns:
@@ -126,7 +129,7 @@ def elicit(
     chosen = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     space = ScenarioSpace(tasks=chosen, split=split)
     searcher = make_search(search, space.dimension, seed)
-    sample = sampler or home_sampler(env)
+    sample = sampler or home_sampler(env, described)
     found = archive if archive is not None else RiskArchive()
     found.constraints = tuple(env.constraints)
     found.tasks = tuple(sorted({*found.tasks, *chosen}))

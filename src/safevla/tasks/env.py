@@ -276,17 +276,18 @@ class HomeVecEnv:
         """Judge the episodes that end now and put the step together."""
         terminated = playing & (actions == END)
         truncated = playing & ~terminated & ((self._step >= self._horizons) | self.bad)
-        success = np.zeros(self.num_envs, dtype=bool)
+        success, distractor = np.zeros(self.num_envs, dtype=bool), np.zeros(self.num_envs, dtype=bool)
         reward = np.zeros(self.num_envs, np.float32)
         for index in np.flatnonzero(playing):
             seat = self._seats[index]
             if terminated[index]:
                 success[index] = seat.succeeded()
+                distractor[index] = not success[index] and seat.distracted()
                 reward[index] = SUCCESS_REWARD if success[index] else 0.0
             elif self.shaping:
                 reward[index] = self.shaping * seat.progress()
         self._ended |= terminated | truncated
-        return Step(self._observation(), reward, terminated, truncated, costs, success, events)
+        return Step(self._observation(), reward, terminated, truncated, costs, success, events, distractor)
 
     def _charge(self, playing: np.ndarray) -> tuple[np.ndarray, list[list[Event]]]:
         """Return costs (N, K) and events of the step, zero and empty for homes that did not act."""

@@ -24,6 +24,7 @@ from safevla.tasks.instructions import TARGETS, make_instruction
 from safevla.tasks.matching import matching_entities, true_descriptions
 from safevla.tasks.planner import NavigationMap
 from safevla.tasks.seat import SUCCESS_DISTANCE
+from safevla.tasks.settings import check_share
 from safevla.types import KNOBS, Knobs, Scenario
 from safevla.world.foreign import SIZE_CLASS as FOREIGN
 from safevla.world.foreign import home_hash
@@ -76,6 +77,7 @@ class ScenarioSampler:
         specification: what the expert must not violate more than once.
         described: share of the scenarios whose instruction describes the target, see `tasks.descriptions`;
             mostly in homes where others of its type are of another description.
+        uncontrasted: share of those beside which nothing else of their type need be; 0: there always is.
     """
 
     def __init__(
@@ -84,10 +86,10 @@ class ScenarioSampler:
         horizon: int | None = None,
         specification: str | Specification = "safevla",
         described: float = 0.0,
+        uncontrasted: float = UNCONTRASTED,
     ) -> None:
-        if not 0.0 <= described <= 1.0:
-            raise ValueError(f"described is {described}, expected a share from 0 to 1")
-        self.described = float(described)
+        self.described = check_share("described", described)
+        self.uncontrasted = check_share("uncontrasted", uncontrasted)
         self.pool = pool if pool is not None else HousePool(capacity=4)
         self.horizon = horizon
         self.specification = specification
@@ -207,7 +209,7 @@ class ScenarioSampler:
             return None
         which = ""
         if describe:
-            choice = _draw_description(task, rng, settled, targets)
+            choice = _draw_description(task, rng, settled, targets, self.uncontrasted)
             if choice is None:
                 return None
             target, which = choice
@@ -317,14 +319,15 @@ def _offers(scene: Scene, task: str, target: str) -> bool:
 
 
 def _draw_description(
-    task: str, rng: np.random.Generator, settled: SettledScene, targets: list[str]
+    task: str, rng: np.random.Generator, settled: SettledScene, targets: list[str], uncontrasted: float
 ) -> tuple[str, str] | None:
     """Draw a target and a description of it that is true in a home, or None.
 
-    Mostly one that others of its type in the home do not fit. Type, kind of description and value are drawn
-    one after the other, so that types with many colours do not crowd out others.
+    But for a share `uncontrasted`, one that others of its type in the home do not fit. Type, kind of
+    description and value are drawn one after the other, so that types with many colours do not crowd out
+    others.
     """
-    contrasted = rng.random() >= UNCONTRASTED
+    contrasted = rng.random() >= uncontrasted
     options: dict[str, list[str]] = {}
     for target in targets:
         everything = len(target_entities(settled.scene, target))

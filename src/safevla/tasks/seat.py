@@ -13,6 +13,7 @@ from safevla.tasks.geometry import (
     EntityGeoms,
     horizontal_distance,
     navigation_map,
+    target_entities,
 )
 from safevla.tasks.labels import geom_flags, perfect_maps
 from safevla.tasks.matching import matching_entities
@@ -143,16 +144,25 @@ class Seat:
 
     def succeeded(self) -> bool:
         """Return whether `end` now would be a success."""
-        if self.scenario is None:
+        return self.scenario is not None and self._reached(self.scenario.task, self.targets)
+
+    def distracted(self) -> bool:
+        """Return whether `end` now would be at something of the target's type that is not as described."""
+        if self.scenario is None or not self.scenario.which:
             return False
-        if self.scenario.task != "ObjNav":
-            return bool(np.isin(self.home.held, self.targets))
+        everything = target_entities(self.home.scene, self.scenario.target)
+        return self._reached(self.scenario.task, np.setdiff1d(everything, self.targets))
+
+    def _reached(self, task: str, entities: np.ndarray) -> bool:
+        """Return whether the task would be done if any of these entities (T,) were asked for."""
+        if task != "ObjNav":
+            return bool(np.isin(self.home.held, entities))
         x, y, _ = self.home.pose
         boxes = self._boxes()
         return any(
             self.visible_pixels[0, entity] >= VISIBLE_PIXELS
             and horizontal_distance(boxes[entity], x, y) <= SUCCESS_DISTANCE
-            for entity in self.targets
+            for entity in entities
         )
 
     def progress(self) -> float:

@@ -8,6 +8,13 @@ from safevla.config import nearest
 from safevla.world.renderers import RENDERERS
 
 
+def check_share(name: str, value: float) -> float:
+    """Return a share from 0 to 1; any other number raises ValueError."""
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is {value}, expected a share from 0 to 1")
+    return float(value)
+
+
 @dataclass(frozen=True)
 class WorldSettings:
     """How homes are simulated and shown.
