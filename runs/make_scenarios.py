@@ -26,7 +26,7 @@ TRAIN = {"ObjNav": 3000, "PickUp": 600, "Fetch": 300}
 HELD_OUT = {"ObjNav": 600, "PickUp": 200, "Fetch": 200}
 # Of each task in the sets of several tasks.
 BENCHMARK = {"train": 1500, "val": 200, "test": 200}
-DESCRIBED = {"train": 500, "val": 70}
+DESCRIBED = {"train": 200, "val": 70}
 FOLDER = Path(__file__).parents[1] / "src/safevla/data/scenarios"
 
 

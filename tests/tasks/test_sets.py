@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,11 @@ from safevla.cli import main
 from safevla.policy.baselines import InactivePolicy
 from safevla.safety.specification import load_specification
 from safevla.tasks import sampling
+from safevla.tasks.descriptions import KINDS
 from safevla.tasks.env import HORIZONS, HomeVecEnv
+from safevla.tasks.geometry import target_entities
+from safevla.tasks.instructions import instructions_for
+from safevla.tasks.matching import matching_entities
 from safevla.tasks.sampling import (
     FROZEN_FILE,
     ScenarioSampler,
@@ -24,13 +30,17 @@ from safevla.tasks.sampling import (
     scenario_sets,
 )
 from safevla.tasks.sets import (
+    DESCRIBED_CLASSES,
     benchmark_scenario,
     describe_set,
     describe_sets,
+    described_sampler,
+    described_scenario,
     judged_on,
     set_hash,
 )
 from safevla.types import TASKS
+from safevla.world.simulator import HousePool
 
 BENCHMARK = ("safety-chores-val", "safety-chores-test")
 
@@ -73,6 +83,8 @@ def test_list_shows_one_section(capsys):
     for one in describe_sets():
         line = next(line for line in text.splitlines() if line.split()[0] == one.name)
         longest = one.expert_length[1]
+        kinds = ", ".join(f"{kind} {count}" for kind, count in one.descriptions.items())
+        assert (kinds in line) if kinds else (" – " in line)
         assert one.hash in line and (f"most {longest}" if longest else "not played") in line
     assert "policies" not in text
     assert main(["list", "stes"]) == 2
@@ -101,8 +113,15 @@ def test_the_benchmark_is_what_it_says(name):
 
 
 def test_the_sets_share_no_home():
-    seeds = {name: {(one.split, one.house_seed) for one in load_scenarios(name)} for name in BENCHMARK}
-    assert seeds[BENCHMARK[0]].isdisjoint(seeds[BENCHMARK[1]])
+    names = (*BENCHMARK, "described-val")
+    seeds = [{(one.split, one.house_seed) for one in load_scenarios(name)} for name in names]
+    assert all(one.isdisjoint(other) for one, other in combinations(seeds, 2))
+
+
+@pytest.mark.parametrize("name", [*BENCHMARK, "described-val"])
+def test_the_hash_of_a_set_to_judge_by_is_written_down(name):
+    kept = Path(sampling.__file__).parents[1] / "data/scenarios" / FROZEN_FILE
+    assert json.loads(kept.read_text())[name] == describe_set(name).hash
 
 
 @pytest.mark.parametrize(("task", "split", "number"), [("ObjNav", "val", 4), ("PickUp", "val", 199)])
@@ -110,6 +129,44 @@ def test_a_scenario_of_the_benchmark_can_be_drawn_again(task, split, number):
     """It depends on task, split and number alone, not on what was drawn before it."""
     kept = load_scenarios(f"safety-chores-{split}", task)[number]
     assert benchmark_scenario(task, split, number, ScenarioSampler()) == kept
+
+
+@pytest.mark.parametrize(("name", "each"), [("described-val", 70)])
+def test_every_instruction_of_the_described_sets_describes_its_target(name, each):
+    scenarios = load_scenarios(name)
+    split = name.rpartition("-")[2]
+    assert Counter(one.task for one in scenarios) == dict.fromkeys(TASKS, each)
+    for task in TASKS:
+        own = [one for one in scenarios if one.task == task]
+        assert "".join(one.size_class for one in own) == (DESCRIBED_CLASSES * each)[:each]
+    assert {one.split for one in scenarios} == {split}
+    assert len({one.house_seed for one in scenarios}) == len({one.hash for one in scenarios}) == 3 * each
+    assert all(
+        one.instruction in instructions_for(one.task, one.target, which=one.which) for one in scenarios
+    )
+    kinds = describe_set(name).descriptions
+    assert list(kinds) == [kind for kind in KINDS if kind in kinds] and sum(kinds.values()) == 3 * each
+    assert all(kinds[kind] >= each // 3 for kind in ("colour", "in", "on"))
+    proven = [0 < one.expert_length <= HORIZONS[one.size_class] for one in scenarios]
+    assert all(proven) if split == "val" else not any(one.expert_length for one in scenarios)
+
+
+def test_beside_a_described_target_there_is_another_of_its_type():
+    pool = HousePool(2)
+    for one in load_scenarios("described-val")[::30]:
+        settled = pool.of(one)
+        meant = matching_entities(settled, one.target, one.which)
+        everything = target_entities(settled.scene, one.target)
+        assert 0 < len(meant) < len(everything) and set(meant) < set(everything)
+
+
+@pytest.mark.parametrize(("task", "number"), [("ObjNav", 0), ("PickUp", 4)])
+def test_a_described_scenario_can_be_drawn_again_and_is_solved(task, number):
+    kept = load_scenarios("described-val", task)[number]
+    sampler = described_sampler()
+    assert described_scenario(task, "val", number, sampler) == kept
+    result = play_expert(sampler.environment(), kept)
+    assert result.success and result.cost <= 1 and result.length == kept.expert_length
 
 
 def test_the_expert_solves_homes_of_all_classes_in_one_environment():
