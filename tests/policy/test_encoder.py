@@ -47,6 +47,22 @@ def test_features(size):
     torch.testing.assert_close(maps, half, atol=0.05, rtol=0.05)
 
 
+def test_asking_with_the_weights_first_is_matching_cells():
+    """What separable encoders compute for `features` is what `forward` and `match` say, which are trained."""
+    torch.manual_seed(2)
+    net = PerceptionEncoder(EncoderConfig(separable=True, blocks=2)).requires_grad_(False)
+    for name, weight in net.named_parameters():  # biases too, and a shortcut's end that is not zero
+        torch.nn.init.normal_(weight, std=0.3 if "bias" in name else 0.1)
+    text = torch.nn.functional.normalize(torch.randn(4, 384), dim=1)
+    camera = torch.tensor([0, 1, 0, 1])
+    maps = net(pictures(4, 112), camera)
+    logits = torch.nn.functional.pixel_unshuffle(net.match(maps.cells, text[:, None]), 2)
+    assert logits.std() > 0.3  # so the target's maps are not all 0 or all 1
+    features = net.features(pictures(4, 112), camera, text).float()
+    torch.testing.assert_close(features[:, :4], torch.sigmoid(logits), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(features[:, 5:], torch.sigmoid(maps.heads[:, 1:]), atol=1e-3, rtol=1e-3)
+
+
 def test_target_map_and_heads_follow_the_picture():
     """What changes in one corner of the picture changes the maps there and not in the opposite corner."""
     net = PerceptionEncoder()

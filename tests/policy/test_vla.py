@@ -1,6 +1,7 @@
 """The policy: acting step by step is reading the whole episode; homes do not touch each other."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -119,10 +120,15 @@ def test_a_home_that_starts_later_plays_as_if_alone(policy):
     assert abs(later[0].values[0] - alone[0].values[0]).max() > 1e-4  # home 0 kept its history
 
 
-def test_homes_whose_answer_is_not_wanted_change_nothing_for_the_others(policy):
+@pytest.mark.parametrize("wanted", [[4], [1, 5], [0, 2, 3, 6, 8]])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_homes_whose_answer_is_not_wanted_change_nothing_for_the_others(policy, precision, wanted):
+    weights = policy.state_dict()
+    policy = VisionLanguageActionPolicy(dataclasses.replace(policy.config, precision=precision))
+    policy.load_state_dict(weights)
     seen, draws = observe(np.random.default_rng(5), 9), np.full(9, 0.4)
     (whole,) = play(policy, [seen], [draws])
-    seen.active = np.arange(9) % 4 == 1
+    seen.active = np.isin(np.arange(9), wanted)
     (part,) = play(policy, [seen], [draws])
     np.testing.assert_array_equal(part.features[seen.active], whole.features[seen.active])
     np.testing.assert_array_equal(part.values[seen.active], whole.values[seen.active])

@@ -96,7 +96,7 @@ class SeparableBlock(nn.Module):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Map (B, width, P, P) to the same shape."""
         inner = self.first_norm(self.first(functional.relu(patches)))
-        return cast(torch.Tensor, patches + self.second(functional.relu(self.expand(inner))))
+        return cast(torch.Tensor, patches + self.second(functional.relu_(self.expand(inner))))
 
 
 class PerceptionEncoder(nn.Module):
@@ -139,24 +139,28 @@ class PerceptionEncoder(nn.Module):
         Raises:
             ValueError: a side of the pictures is not a multiple of 8.
         """
+        quarter, patches = self._read(pictures, camera)
+        coarse = functional.pixel_shuffle(self.coarse(patches), CELLS)
+        return Maps(cells=coarse + self.fine(quarter), heads=self.heads(patches))
+
+    def _read(self, pictures: torch.Tensor, camera: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is known of cells, (B, C, 2P, 2P), and of patches, (B, width, P, P)."""
         height, width = pictures.shape[1:3]
         if height % PATCH or width % PATCH:
             raise ValueError(f"pictures of {height} x {width}: the encoder needs multiples of {PATCH} pixels")
         # A permuted (B, H, W, 3) tensor is in channels-last layout, the fast one on CPUs.
         image = pictures.permute(0, 3, 1, 2)
         if image.dtype == torch.uint8:
-            image = image.to(self.match_bias.dtype) / 255 - 0.5
-        half = functional.relu(self.half_norm(self.stem_half(image))) if self.config.stem[0] else image
-        quarter = functional.relu(self.quarter_norm(self.stem_quarter(half)))
+            image = image.to(self.match_bias.dtype).div_(255).sub_(0.5)
+        half = functional.relu_(self.half_norm(self.stem_half(image))) if self.config.stem[0] else image
+        quarter = functional.relu_(self.quarter_norm(self.stem_quarter(half)))
         if self.config.fine_blocks:
             quarter = functional.relu(self.fine_blocks(quarter))
         patches = (
             self.patch_norm(self.stem_patch(quarter))
             + self._positions(height // PATCH, width // PATCH)[camera]
         )
-        patches = functional.relu(self.blocks(patches))
-        coarse = functional.pixel_shuffle(self.coarse(patches), CELLS)
-        return Maps(cells=coarse + self.fine(quarter), heads=self.heads(patches))
+        return quarter, functional.relu(self.blocks(patches))
 
     def _positions(self, rows: int, columns: int) -> torch.Tensor:
         if (rows, columns) == tuple(self.position.shape[2:]):
@@ -196,6 +200,26 @@ class PerceptionEncoder(nn.Module):
         logits = torch.bmm(query, cells.flatten(2)) / self.config.match**0.5 + self.match_bias.to(cells.dtype)
         return cast(torch.Tensor, logits.reshape(*logits.shape[:2], *cells.shape[2:]))
 
+    def _ask(self, quarter: torch.Tensor, patches: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Return what `match` says of the cells, to rounding, without their vectors.
+
+        The sentence meets the weights first: then cells are one map for each place in a patch, not `match`.
+
+        Returns:
+            (B, CELLS * CELLS, P, P) float32 logits, the cells of a patch as channels.
+        """
+        query = self.sentence(text.to(self.match_bias.dtype) * EMBEDDING_SIZE**0.5) / self.config.match**0.5
+        count, (rows, columns) = len(query), patches.shape[2:]
+        coarse = (query @ self.coarse.weight.view(self.config.match, -1)).view(count, CELLS * CELLS, -1)
+        fine = query @ self.fine.weight.view(self.config.match, -1)
+        coarse_bias, fine_bias = cast(torch.Tensor, self.coarse.bias), cast(torch.Tensor, self.fine.bias)
+        bias = query @ (coarse_bias.view(self.config.match, -1) + fine_bias[:, None]) + self.match_bias
+        of_patches = torch.bmm(coarse, patches.flatten(2)).view(count, -1, rows, columns)
+        of_cells = torch.bmm(fine[:, None], quarter.flatten(2)).view(count, 1, CELLS * rows, CELLS * columns)
+        return (
+            of_patches.float() + functional.pixel_unshuffle(of_cells, CELLS).float() + bias[..., None, None]
+        )
+
     @torch.inference_mode()
     def features(self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Return the maps that a policy reads, computed in the precision of the weights.
@@ -208,9 +232,13 @@ class PerceptionEncoder(nn.Module):
         Returns:
             (B, CHANNELS, H/8, W/8) float16: probabilities, depth as log(metres) / DEPTH_SCALE, see `types`.
         """
-        maps = self(pictures, camera)
-        logits = self.match(maps.cells, text[:, None])
-        target = functional.pixel_unshuffle(torch.sigmoid(logits.float()), CELLS)
-        heads = maps.heads.float()
+        if self.config.separable:
+            quarter, patches = self._read(pictures, camera)
+            logits, heads = self._ask(quarter, patches, text), self.heads(patches)
+        else:  # bit for bit what the policies with such an encoder were trained and judged on
+            maps = self(pictures, camera)
+            logits = functional.pixel_unshuffle(self.match(maps.cells, text[:, None]).float(), CELLS)
+            heads = maps.heads
+        target, heads = torch.sigmoid(logits), heads.float()
         parts = (target, heads[:, :1] / DEPTH_SCALE, torch.sigmoid(heads[:, 1:]))
         return torch.cat(parts, 1).clamp(-4.0, 4.0).half()

@@ -35,7 +35,10 @@ from safevla.types import ACTIONS, CAMERAS, CHANNELS, NO_ACTION, PATCH, Observat
 _STEP_SCALE = 100.0  # steps are given to the net in hundreds
 # Joints of the arm, then what the last action moved: divided by these they are of the size of 1.
 _BODY_SCALE = (1.0, 0.5, 1.5, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
-_CHUNK = 8  # pictures encoded at a time: a fixed number, so that none depends on how many there are beside it
+# Most and fewest pictures encoded at a time, so that none depends on how many there are beside it: separable
+# convolutions give the same bits for 4 and more (fewer are multiplied in another order), others for the same
+# number. Fewer are filled up.
+_CHUNKS = {True: (16, 4), False: (8, 8)}
 
 
 @dataclass(frozen=True)
@@ -344,19 +347,16 @@ class VisionLanguageActionPolicy(nn.Module):
         count = len(observation.nav)
         wanted = np.arange(count) if observation.active is None else np.flatnonzero(observation.active)
         looked = np.concatenate([wanted, wanted + count])  # rows of both cameras' pictures
-        padded = np.concatenate([looked, np.zeros(-len(looked) % _CHUNK, np.int64)])
-        pictures = np.concatenate([observation.nav, observation.manip])[padded]
-        camera, sentences = padded // count, text[padded % count]
+        pictures = torch.from_numpy(np.concatenate([observation.nav, observation.manip]))
         maps = torch.zeros(CAMERAS * count, *self.config.maps, dtype=torch.float16)
-        mixed = self._half and not self.config.encoder.separable
-        for start in range(0, len(padded), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                encoded = eyes.features(
-                    torch.from_numpy(pictures[part]), torch.from_numpy(camera[part]), sentences[part]
-                )
-            rows = looked[part]
-            maps[rows] = encoded[: len(rows)]
+        separable = self.config.encoder.separable
+        most, fewest = _CHUNKS[separable]
+        for chosen in np.array_split(looked, range(most, len(looked), most)):
+            spare = np.zeros(max(fewest - len(chosen), 0), np.int64)
+            rows = torch.from_numpy(np.concatenate([chosen, spare]))
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._half and not separable):
+                encoded = eyes.features(pictures[rows], rows // count, text[rows % count])
+            maps[rows[: len(chosen)]] = encoded[: len(chosen)]
         return maps.view(CAMERAS, count, *self.config.maps).transpose(0, 1)
 
     def _seeing(self, encoder: PerceptionEncoder | Backbone) -> nn.Module:
