@@ -1,13 +1,15 @@
 """Players: the same episodes whatever the number of processes, errors and deaths told, none left behind."""
 
 import functools
+import multiprocessing
 import os
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from safevla.players import players
+from safevla.players import SharedTurns, players
 from safevla.rollout import play
 from toy import ToyEnv, ToyPolicy, scenario
 
@@ -15,16 +17,21 @@ from toy import ToyEnv, ToyPolicy, scenario
 SCENARIOS = [scenario(number % 7) for number in range(18)]
 
 
-def _fail(env, policy, scenarios, progress=None):
-    raise LookupError(f"{len(scenarios)} scenarios")
+def _fail_elsewhere(env, policy, scenarios, parent, progress=None, turns=None):
+    if os.getpid() != parent:
+        raise LookupError(f"{len(scenarios)} scenarios")
+    return play(env, policy, scenarios, turns=turns)
 
 
-def _fail_elsewhere(env, policy, scenarios, parent, progress=None):
-    return play(env, policy, scenarios) if os.getpid() == parent else _fail(env, policy, scenarios)
+def _die_elsewhere(env, policy, scenarios, parent, progress=None, turns=None):
+    return play(env, policy, scenarios, turns=turns) if os.getpid() == parent else os._exit(3)
 
 
-def _die_elsewhere(env, policy, scenarios, parent, progress=None):
-    return play(env, policy, scenarios) if os.getpid() == parent else os._exit(3)
+def _begin_last(env, policy, scenarios, parent, progress=None, turns=None):
+    """Play; the caller's process does not begin before others have taken all but what it begins with."""
+    while os.getpid() == parent and turns.dealt < len(scenarios):
+        time.sleep(0.01)
+    return play(env, policy, scenarios, seed=3, turns=turns)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -40,6 +47,32 @@ def test_episodes_do_not_depend_on_the_number_of_processes(processes):
         np.testing.assert_array_equal(one.costs, other.costs)
         np.testing.assert_array_equal(one.extras["features"], other.extras["features"])
     assert seen[-1] == (18, 18)
+
+
+def test_scenarios_are_dealt_once_in_order_and_to_whom_is_free():
+    counter = multiprocessing.get_context("spawn").Value("q", 4)
+    one, other = SharedTurns(counter, 10, (0, 2)), SharedTurns(counter, 10, (1, 3))
+    assert one.take(3) == [0, 2, 4]
+    assert one.take(2) == [5, 6]
+    assert other.take(1) == [1]  # it begins late, with what it was given
+    assert other.take(2) == [3, 7]
+    assert [one.take(1) for _ in range(3)] == [[8], [9], []]
+    assert other.take(2) == []
+    assert (one.taken, other.taken, one.dealt) == ([0, 2, 4, 5, 6, 8, 9], [1, 3, 7], 10)
+    counter.value = 4
+    other.stop()
+    assert one.take(3) == []
+
+
+def test_episodes_come_in_order_whoever_has_played_them():
+    alone = play(ToyEnv(4), ToyPolicy(), SCENARIOS, seed=3)
+    with players(ToyEnv(4), ToyPolicy(), functools.partial(ToyEnv, 4), 2) as group:
+        shared = group.run(_begin_last, SCENARIOS, (os.getpid(),))
+        few = group.run(_begin_last, SCENARIOS[:1], (os.getpid(),))
+    np.testing.assert_array_equal(few[0].actions, alone[0].actions)
+    for one, other in zip(alone, shared, strict=True):
+        assert one.scenario == other.scenario
+        np.testing.assert_array_equal(one.actions, other.actions)
 
 
 def test_the_others_play_with_the_weights_of_now():

@@ -28,6 +28,25 @@ def test_order_of_scenarios_does_not_change_an_episode():
         np.testing.assert_array_equal(ours.actions, theirs.actions)
 
 
+def test_what_is_dealt_is_played_as_if_all_were():
+    class Every:
+        """Deals every third scenario, one at a time."""
+
+        def __init__(self):
+            self.left = list(range(0, 46, 3))
+
+        def take(self, wanted):
+            return [self.left.pop(0)] if self.left and wanted else []
+
+    repeated = SCENARIOS * 2
+    reference = play(ToyEnv(4), ToyPolicy(), repeated, seed=3, keep=KEEP)[::3]
+    episodes = play(ToyEnv(4), ToyPolicy(), repeated, seed=3, keep=KEEP, turns=Every())
+    for ours, theirs in zip(episodes, reference, strict=True):
+        assert ours.scenario == theirs.scenario
+        np.testing.assert_array_equal(ours.actions, theirs.actions)
+        np.testing.assert_array_equal(ours.extras["features"], theirs.extras["features"])
+
+
 def test_every_step_is_accounted_for():
     env = ToyEnv(4)
     episodes = play(env, ToyPolicy(), SCENARIOS, seed=1)

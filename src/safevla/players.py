@@ -9,17 +9,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from safevla.rollout import VectorEnvironment, play
+from safevla.rollout import Turns, VectorEnvironment, play
 from safevla.scale import callers_script_left_out, start_worker
 from safevla.types import Episode, Scenario
 
 EnvironmentFactory = Callable[[], Any]
-# Called as part(env, policy, scenarios, *arguments, progress=...), returns the episodes in their order.
+# Called as part(env, policy, scenarios, *arguments, progress=..., turns=...), see `rollout.play`.
 PlayPart = Callable[..., list[Episode]]
 Progress = Callable[[int, int], None]
 
@@ -30,9 +31,48 @@ def play_part(
     scenarios: Sequence[Scenario],
     options: dict[str, Any],
     progress: Progress | None = None,
+    turns: Turns | None = None,
 ) -> list[Episode]:
     """Play scenarios with the options of `rollout.play`."""
-    return play(env, policy, scenarios, **options, progress=progress)
+    return play(env, policy, scenarios, **options, progress=progress, turns=turns)
+
+
+class SharedTurns:
+    """Deals scenarios to several processes: to each in turn to begin with, then to whose homes fall free.
+
+    So none is done long before another, and each begins with as many of the first ones, which take longest.
+
+    Args:
+        counter: how many have been dealt, shared by the processes.
+        total: of scenarios.
+        begin: numbers that this process begins with.
+
+    Attributes:
+        taken: numbers of the scenarios that this process has taken.
+    """
+
+    def __init__(self, counter: Any, total: int, begin: Iterable[int]) -> None:
+        self.taken: list[int] = []
+        self._counter, self._total, self._begin = counter, total, iter(begin)
+
+    @property
+    def dealt(self) -> int:
+        """How many were dealt to all processes."""
+        return int(self._counter.value)
+
+    def take(self, wanted: int) -> list[int]:
+        """Return the numbers of what is next."""
+        numbers = list(islice(self._begin, wanted))
+        with self._counter.get_lock():
+            first = self._counter.value
+            self._counter.value = min(first + wanted - len(numbers), self._total)
+            numbers += range(first, self._counter.value)
+        self.taken += numbers
+        return numbers
+
+    def stop(self) -> None:
+        """Deal no more to any process: what they play is not wanted."""
+        self._counter.value = self._total
 
 
 class Players:
@@ -57,10 +97,13 @@ class Players:
         self.env, self.policy = env, policy
         self._others: list[tuple[Any, Connection]] = []
         context = multiprocessing.get_context("spawn")
+        self._counter = context.Value("q", 0)
         with callers_script_left_out(make_env):
             for _ in range(processes - 1):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, make_env, os.getpid()), daemon=True)
+                process = context.Process(
+                    target=_serve, args=(theirs, make_env, self._counter, os.getpid()), daemon=True
+                )
                 process.start()
                 theirs.close()
                 self._others.append((process, ours))
@@ -80,36 +123,43 @@ class Players:
         arguments: tuple[Any, ...] = (),
         progress: Progress | None = None,
     ) -> list[Episode]:
-        """Have every process play its share of the scenarios.
+        """Have every process play some of the scenarios.
 
         Args:
-            part: plays a share; importable by name.
-            scenarios: what to play; repeats of one go to the same process, which counts them.
+            part: plays the scenarios that its `turns` deal to it; importable by name.
+            scenarios: what to play, what takes longest first.
             arguments: further ones of `part`; they must pickle.
-            progress: called as progress(finished, total) while the share of this process is played.
+            progress: called as progress(finished, total), about, when an episode ends in this process.
+
+        Returns:
+            The episodes in the order of the scenarios.
 
         Raises:
             Exception: what playing raised in any process.
             ChildProcessError: a process died, for instance for want of memory.
         """
-        shares = _shares(scenarios, 1 + len(self._others))
-        busy = [pair for pair, rows in zip(self._others, shares[1:], strict=True) if rows]
-        for (_, connection), rows in zip(self._others, shares[1:], strict=True):
-            if rows:
-                theirs = [scenarios[row] for row in rows]
-                _send(connection, (part, self.policy.state_dict(), theirs, arguments))
         total = len(scenarios)
+        busy = self._others[: max(total - 1, 0)]
+        count = 1 + len(busy)
+        at_once = min(count * self.env.num_envs, total)
+        self._counter.value = at_once
+        for number, (_, connection) in enumerate(busy, 1):
+            begin = range(number, at_once, count)
+            _send(connection, (part, self.policy.state_dict(), scenarios, arguments, begin))
+        turns = SharedTurns(self._counter, total, range(0, at_once, count))
 
         def report(done: int, _: int) -> None:
             if progress is not None:  # the others are about as far as we are
-                progress(min(round(done * total / max(len(shares[0]), 1)), total), total)
+                progress(done * turns.dealt // len(turns.taken), total)
 
-        episodes: dict[int, Episode] = {}
-        own = part(self.env, self.policy, [scenarios[row] for row in shares[0]], *arguments, progress=report)
-        episodes.update(zip(shares[0], own, strict=True))
-        rows_of = {id(pair[1]): rows for pair, rows in zip(self._others, shares[1:], strict=True)}
+        try:
+            own = part(self.env, self.policy, scenarios, *arguments, progress=report, turns=turns)
+        except BaseException:
+            turns.stop()
+            raise
+        episodes = dict(zip(turns.taken, own, strict=True))
         for process, connection in busy:
-            episodes.update(zip(rows_of[id(connection)], _receive(process, connection), strict=True))
+            episodes.update(_receive(process, connection))
         return [episodes[row] for row in range(total)]
 
     def close(self) -> None:
@@ -134,22 +184,13 @@ def players(
         group.close()
 
 
-def _shares(scenarios: Sequence[Scenario], count: int) -> list[list[int]]:
-    """Deal the numbers of the scenarios out in turn; repeats of a scenario stay together."""
-    shares: list[list[int]] = [[] for _ in range(count)]
-    given: dict[str, int] = {}
-    for row, scenario in enumerate(scenarios):
-        share = given.setdefault(scenario.hash, len(given) % count)
-        shares[share].append(row)
-    return shares
-
-
 def _send(connection: Connection, what: Any) -> None:
     # Plain pickle: torch's own would hand over shared memory, which a machine may have little of.
     connection.send_bytes(pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL))
 
 
-def _receive(process: Any, connection: Connection) -> list[Episode]:
+def _receive(process: Any, connection: Connection) -> dict[int, Episode]:
+    """Return the episodes that another process has played, by the numbers of their scenarios."""
     wait([connection, process.sentinel])
     try:
         answer = pickle.loads(connection.recv_bytes())
@@ -159,11 +200,11 @@ def _receive(process: Any, connection: Connection) -> list[Episode]:
         ) from error
     if isinstance(answer, BaseException):
         raise answer
-    episodes: list[Episode] = answer
+    episodes: dict[int, Episode] = answer
     return episodes
 
 
-def _serve(connection: Connection, make_env: EnvironmentFactory, parent: int) -> None:
+def _serve(connection: Connection, make_env: EnvironmentFactory, counter: Any, parent: int) -> None:
     """Play what is asked for until the connection is closed; runs in a process of its own."""
     start_worker(parent)
     env, policy = None, None
@@ -175,11 +216,14 @@ def _serve(connection: Connection, make_env: EnvironmentFactory, parent: int) ->
         if policy is None:
             policy = message
             continue
-        part, weights, scenarios, arguments = message
+        part, weights, scenarios, arguments, begin = message
+        turns = SharedTurns(counter, len(scenarios), begin)
         try:
             env = make_env() if env is None else env
             policy.load_state_dict(weights)
-            answer: Any = part(env, policy, scenarios, *arguments)
+            own = part(env, policy, scenarios, *arguments, turns=turns)
+            answer: Any = dict(zip(turns.taken, own, strict=True))
         except Exception as error:
+            turns.stop()
             answer = error
         _send(connection, answer)

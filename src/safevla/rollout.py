@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +41,26 @@ class VectorEnvironment(Protocol):
         """Take actions (N,) in the active homes."""
 
 
+class Turns(Protocol):
+    """Says which scenarios are played here; `players.Turns` deals them to several processes."""
+
+    def take(self, wanted: int) -> list[int]:
+        """Return the numbers of the next scenarios for so many free homes, fewer or none where none is left.
+
+        Who has nothing to play and is given nothing is done.
+        """
+
+
+class _All:
+    """All of so many scenarios, in their order."""
+
+    def __init__(self, total: int) -> None:
+        self._left = iter(range(total))
+
+    def take(self, wanted: int) -> list[int]:
+        return list(islice(self._left, wanted))
+
+
 class Actor(Protocol):
     """What `play` needs of a policy."""
 
@@ -60,6 +81,7 @@ def play(
     keep: Sequence[str] = (),
     observer: Observer | None = None,
     progress: Callable[[int, int], None] | None = None,
+    turns: Turns | None = None,
 ) -> list[Episode]:
     """Play every scenario once, from its start to its end.
 
@@ -74,16 +96,17 @@ def play(
             the critics expect after a truncation, zeros after `end`.
         observer: called after each step, before any home is reset.
         progress: called as progress(finished, total) when an episode ends.
+        turns: which of the scenarios are played here, the others are played elsewhere; None: all of them.
 
     Returns:
-        The episodes in the order of the scenarios. Where the environment put a person in, theirs say so, and
-        have another hash than without.
+        The episodes played here, in the order of the scenarios. Where the environment put a person in, theirs
+        say so, and have another hash than without.
     """
     scenarios = with_person(scenarios, getattr(env, "person", False))
     generators = _episode_generators(scenarios, seed)
     played: list[_Recording | None] = [None] * env.num_envs
     episodes: dict[int, Episode] = {}
-    upcoming = 0
+    turns = _All(len(scenarios)) if turns is None else turns
     observation: Observation | None = None
 
     def finish(home: int, bootstrap: np.ndarray | None) -> None:
@@ -94,17 +117,20 @@ def play(
         if progress is not None:
             progress(len(episodes), len(scenarios))
 
-    while len(episodes) < len(scenarios):
-        free = [home for home in range(env.num_envs) if played[home] is None][: len(scenarios) - upcoming]
-        if free:
-            for offset, home in enumerate(free):
-                index = upcoming + offset
+    while True:
+        free = [home for home in range(env.num_envs) if played[home] is None]
+        chosen = turns.take(len(free)) if free else []
+        if chosen:
+            started = free[: len(chosen)]
+            for home, index in zip(started, chosen, strict=True):
                 played[home] = _Recording(index, scenarios[index], generators[index], tuple(keep))
-            mask = _mask(env.num_envs, free)
-            observation = env.reset(mask, scenarios[upcoming : upcoming + len(free)])
+            mask = _mask(env.num_envs, started)
             # At the very start all is forgotten: the policy may have played elsewhere, with other homes.
-            policy.reset(mask if upcoming else np.ones_like(mask))
-            upcoming += len(free)
+            forgotten = np.ones_like(mask) if observation is None else mask
+            observation = env.reset(mask, [scenarios[index] for index in chosen])
+            policy.reset(forgotten)
+        elif len(free) == env.num_envs:
+            return [episodes[index] for index in sorted(episodes)]
         assert observation is not None
         observation = replace(observation, active=np.array([item is not None for item in played]))
         decision = policy.act(observation, None if greedy else _draw(played))
@@ -131,7 +157,6 @@ def play(
             if step.terminated[home] or (recording.truncated and not waits):
                 finish(home, None)
         observation = step.observation
-    return [episodes[index] for index in range(len(scenarios))]
 
 
 @dataclass

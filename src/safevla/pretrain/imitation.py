@@ -22,7 +22,15 @@ from torch.nn import functional
 
 from safevla.players import EnvironmentFactory, Players, players
 from safevla.pretrain.settings import ImitationConfig
-from safevla.rollout import VectorEnvironment, length_buckets, pad, play, save_atomically, sequence_batch
+from safevla.rollout import (
+    Turns,
+    VectorEnvironment,
+    length_buckets,
+    pad,
+    play,
+    save_atomically,
+    sequence_batch,
+)
 from safevla.scale import torch_threads
 from safevla.types import ACTION_ID, ACTIONS, Episode, Observation, Scenario
 
@@ -220,10 +228,12 @@ def play_round(
     round_number: int,
     expert: ExpertFactory,
     progress: Callable[[int, int], None] | None = None,
+    turns: Turns | None = None,
 ) -> list[Episode]:
     """Play scenarios of a round with the expert's answer in every state."""
     driver = ExpertDriven(env, policy, config, round_number, expert)
-    return play(env, driver, scenarios, seed=(config.seed, round_number), keep=STORED, progress=progress)
+    seed = (config.seed, round_number)
+    return play(env, driver, scenarios, seed=seed, keep=STORED, progress=progress, turns=turns)
 
 
 def _in_turn(scenarios: Sequence[Scenario]) -> list[Scenario]:
