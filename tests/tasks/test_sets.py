@@ -113,7 +113,7 @@ def test_the_benchmark_is_what_it_says(name):
 
 
 def test_the_sets_share_no_home():
-    names = (*BENCHMARK, "described-val")
+    names = (*BENCHMARK, "described-val", "described-train")
     seeds = [{(one.split, one.house_seed) for one in load_scenarios(name)} for name in names]
     assert all(one.isdisjoint(other) for one, other in combinations(seeds, 2))
 
@@ -131,7 +131,7 @@ def test_a_scenario_of_the_benchmark_can_be_drawn_again(task, split, number):
     assert benchmark_scenario(task, split, number, ScenarioSampler()) == kept
 
 
-@pytest.mark.parametrize(("name", "each"), [("described-val", 70)])
+@pytest.mark.parametrize(("name", "each"), [("described-val", 70), ("described-train", 200)])
 def test_every_instruction_of_the_described_sets_describes_its_target(name, each):
     scenarios = load_scenarios(name)
     split = name.rpartition("-")[2]
