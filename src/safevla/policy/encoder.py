@@ -216,9 +216,8 @@ class PerceptionEncoder(nn.Module):
         bias = query @ (coarse_bias.view(self.config.match, -1) + fine_bias[:, None]) + self.match_bias
         of_patches = torch.bmm(coarse, patches.flatten(2)).view(count, -1, rows, columns)
         of_cells = torch.bmm(fine[:, None], quarter.flatten(2)).view(count, 1, CELLS * rows, CELLS * columns)
-        return (
-            of_patches.float() + functional.pixel_unshuffle(of_cells, CELLS).float() + bias[..., None, None]
-        )
+        logits = of_patches.float() + functional.pixel_unshuffle(of_cells, CELLS).float()
+        return cast(torch.Tensor, logits + bias[..., None, None])
 
     @torch.inference_mode()
     def features(self, pictures: torch.Tensor, camera: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
