@@ -80,6 +80,18 @@ def test_bootstrap_is_the_value_after_a_truncation_and_zero_after_the_end():
             assert not episode.extras["bootstrap"].any()
 
 
+@pytest.mark.parametrize(("keep", "wanted"), [((), False), (("values",), True), (("bootstrap",), True)])
+def test_values_are_asked_for_where_they_are_read(keep, wanted):
+    class Asked(ToyPolicy):
+        def act(self, observation, uniforms=None):
+            asked.add(observation.wants_values)
+            return super().act(observation, uniforms)
+
+    asked = set()
+    play(ToyEnv(3), Asked(), SCENARIOS, keep=keep)
+    assert asked == {wanted}
+
+
 def test_greedy_repeated_and_differently_seeded_episodes():
     greedy = play(ToyEnv(2), ToyPolicy(), [SCENARIOS[0]] * 4, greedy=True)
     assert len({tuple(episode.actions) for episode in greedy}) == 1

@@ -107,6 +107,7 @@ def play(
     played: list[_Recording | None] = [None] * env.num_envs
     episodes: dict[int, Episode] = {}
     turns = _All(len(scenarios)) if turns is None else turns
+    wants_values = not {"values", "bootstrap"}.isdisjoint(keep)
     observation: Observation | None = None
 
     def finish(home: int, bootstrap: np.ndarray | None) -> None:
@@ -132,7 +133,8 @@ def play(
         elif len(free) == env.num_envs:
             return [episodes[index] for index in sorted(episodes)]
         assert observation is not None
-        observation = replace(observation, active=np.array([item is not None for item in played]))
+        playing = np.array([item is not None for item in played])
+        observation = replace(observation, active=playing, wants_values=wants_values)
         decision = policy.act(observation, None if greedy else _draw(played))
 
         # A truncated episode waits one turn, so that its last value comes with everybody's next decision.
@@ -147,8 +149,8 @@ def play(
         step = env.step(actions, active)
         moved = np.hypot(*(_positions(env, active) - before).T)
         if observer is not None:
-            playing = np.array([-1 if recording is None else recording.index for recording in played])
-            observer(env, step, active, playing)
+            numbers = np.array([-1 if recording is None else recording.index for recording in played])
+            observer(env, step, active, numbers)
         for home, recording in enumerate(played):
             if recording is None:
                 continue

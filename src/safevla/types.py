@@ -158,7 +158,8 @@ class Observation:
     last_action: np.ndarray  # (N,) int64, NO_ACTION before the first
     step: np.ndarray  # (N,) int64, actions taken so far
     instruction: list[str]  # N sentences
-    active: np.ndarray | None = None  # (N,) bool, whose answer is wanted; None: everybody's
+    # (N,) bool, whose answer is wanted until its next reset; None: everybody's
+    active: np.ndarray | None = None
     joints: np.ndarray | None = None  # (N, 3) float32: lift m, arm m, wrist rad; None: not told
     # (N, 6) float32, what the last action changed: base ahead m, base left m, base yaw rad, lift m, arm m,
     # wrist rad; None: not told. A real robot's encoders tell it; it shows when something is in the way.
@@ -166,6 +167,7 @@ class Observation:
     # (N, CAMERAS, CHANNELS, H / PATCH, W / PATCH) float16: what a perfect image encoder would say of both
     # pictures; None: not told. For policies that show what perception costs, no robot has it.
     maps: np.ndarray | None = None
+    wants_values: bool = True  # whether somebody reads the values of what is decided
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,49 @@ def test_homes_whose_answer_is_not_wanted_change_nothing_for_the_others(policy, 
     assert not part.features[~seen.active][:, :-9].any()  # joints and motion cost nothing
 
 
+def test_homes_that_are_done_are_dropped_and_can_begin_anew(policy):
+    """Whoever is done or begins meanwhile, a home decides as it does among homes that are always there."""
+    rng = np.random.default_rng(8)
+    seen, draws = [observe(rng, 12, step) for step in range(9)], rng.random((9, 12))
+    for step, now in enumerate(seen):  # homes are done one after another; at step 6 two begin anew
+        now.active = np.arange(12) < 12 - 2 * step if step < 6 else np.isin(np.arange(12), [0, 1, 7, 11])
+    begun = np.isin(np.arange(12), [7, 11])
+
+    def decisions(active):
+        policy.reset(np.ones(12, bool))
+        for step, now in enumerate(seen):
+            if step == 6:
+                policy.reset(begun)
+            mask = now.active
+            now = dataclasses.replace(now, active=mask if active else None)
+            yield mask, policy.act(now, draws[step])
+
+    for (mask, some), (_, every) in zip(list(decisions(True)), list(decisions(False)), strict=True):
+        np.testing.assert_array_equal(some.features[mask], every.features[mask])
+        np.testing.assert_array_equal(some.action[mask], every.action[mask])
+        np.testing.assert_allclose(some.log_prob[mask], every.log_prob[mask], atol=1e-5)
+        np.testing.assert_allclose(some.values[mask], every.values[mask], atol=1e-5)
+    list(decisions(True))
+    assert len(policy._attended) == 4  # it does think about fewer
+    with pytest.raises(ValueError, match="home 5 was not active"):
+        policy.act(dataclasses.replace(seen[0], active=np.arange(12) == 5), draws[0])
+
+
+def test_values_can_be_left_out(policy):
+    rng = np.random.default_rng(9)
+    seen, draws = [observe(rng, 3, step) for step in range(3)], rng.random((3, 3))
+    whole = play(policy, seen, draws)
+    without = play(policy, [dataclasses.replace(now, wants_values=False) for now in seen], draws)
+    for ours, theirs in zip(without, whole, strict=True):
+        np.testing.assert_array_equal(ours.action, theirs.action)
+        np.testing.assert_array_equal(ours.log_prob, theirs.log_prob)
+        assert np.isnan(ours.values).all() and ours.values.shape == theirs.values.shape
+        assert np.isfinite(theirs.values).all()
+    with pytest.raises(ValueError, match="values were left out"):
+        policy.act(seen[2], draws[2])
+    np.testing.assert_array_equal(play(policy, seen, draws)[2].values, whole[2].values)
+
+
 def test_a_home_that_nothing_is_played_in_needs_no_instruction(policy):
     seen, draw = observe(np.random.default_rng(2), 2), np.array([0.3, 0.6])
     (whole,) = play(policy, [seen], [draw])

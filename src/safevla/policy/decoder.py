@@ -117,6 +117,11 @@ class CausalDecoder(nn.Module):
         """Free the cache."""
         self._cache = torch.zeros(0)
 
+    def rearrange(self, places: Tensor) -> None:
+        """Go on with other episodes: (N,) places that theirs had before; of new ones any, their age is 0."""
+        if self._cache.ndim > 1:
+            self._cache = self._cache.index_select(2, places)
+
     def _grow(self, count: int, length: int) -> None:
         """Make room for `count` episodes of `length` steps; what is cached stays if the count is the same."""
         old = self._cache

@@ -19,7 +19,8 @@ class Decision:
 
     action: np.ndarray  # (N,) int64
     log_prob: np.ndarray  # (N,) float32, of the action
-    values: np.ndarray  # (N, 1 + K) float32: expected return, then expected cost of each constraint
+    # (N, 1 + K) float32: expected return, then expected cost of each constraint; anything where not wanted
+    values: np.ndarray
     features: np.ndarray | None = None  # (N, F) float16, what a trainable policy wants to be stored
 
 
@@ -40,7 +41,8 @@ class Policy(Protocol):
         """Decide for N homes.
 
         Args:
-            observation: of all N homes; answers for homes that are not `active` are ignored.
+            observation: of all N homes; answers for homes that are not `active` are ignored, and values if
+                it does not say `wants_values`.
             uniforms: (N,) float64 in [0, 1): the action is where the cumulated probabilities pass it.
                 None takes the most likely action. So what a home does depends on its own number alone.
         """

@@ -39,6 +39,9 @@ _BODY_SCALE = (1.0, 0.5, 1.5, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
 # convolutions give the same bits for 4 and more (fewer are multiplied in another order), others for the same
 # number. Fewer are filled up.
 _CHUNKS = {True: (16, 4), False: (8, 8)}
+_FEWEST = (
+    4  # homes that are thought about together: fewer rows are multiplied in another order, so other bits
+)
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,9 @@ class VisionLanguageActionPolicy(nn.Module):
             None  # a bfloat16 copy of the encoder, and of which weights
         )
         self._age = torch.zeros(0, dtype=torch.int64)
+        self._attended = np.zeros(0, np.int64)  # homes whose history is in the caches, in the order of these
+        self._dropped = np.zeros(0, bool)  # homes whose history is not, since they were reset
+        self._unjudged = False  # values were left out since all homes were reset
         self.eval()
 
     def policy_parameters(self) -> Iterator[nn.Parameter]:
@@ -385,34 +391,69 @@ class VisionLanguageActionPolicy(nn.Module):
                     "reset all of them when their number changes"
                 )
             self._age = torch.zeros(len(chosen), dtype=torch.int64)
+            self._attended, self._dropped = np.arange(len(chosen)), np.zeros(len(chosen), bool)
             self.actor.decoder.forget()
             self.critic.decoder.forget()
         self._age[chosen] = 0
+        self._dropped &= ~chosen.numpy()
+        self._unjudged &= not bool(chosen.all())
 
     @torch.no_grad()
     def act(self, observation: Observation, uniforms: np.ndarray | None = None) -> Decision:
         """Decide for N homes; see `protocol.Policy.act`.
 
         Raises:
-            ValueError: `reset` was not called for these homes, or pictures have the wrong size.
+            ValueError: `reset` was not called for these homes, or pictures have the wrong size, or what was
+                left out of an episode before (a home, all values) is wanted now.
         """
         count = len(observation.step)
         if count != len(self._age):
             raise ValueError(f"call reset for all {count} homes before the policy acts in them")
+        if observation.wants_values and self._unjudged:
+            raise ValueError("values were left out in these episodes: reset all homes before they are wanted")
         # Homes that nothing was played in yet have no instruction; what is answered for them is ignored.
         spare = next(filter(None, observation.instruction), "")
         text = self.embed_text([sentence or spare for sentence in observation.instruction])
         features = self.perceive(observation, text)
         holding = torch.from_numpy(np.asarray(observation.holding, np.int64))
         last = torch.from_numpy(np.asarray(observation.last_action, np.int64))
-        rest = (features, holding, last, text, self._age)
-        acting = self.actor.decoder.step(self.actor.tokens(*rest), self._age)
-        logits = self.action_head(acting)
-        values = self._values(self.critic.decoder.step(self.critic.tokens(*rest), self._age), acting)
+        homes = torch.from_numpy(self._attend(observation.active))
+        rest = [part[homes] for part in (features, holding, last, text, self._age)]
+        acting = self.actor.decoder.step(self.actor.tokens(*rest), rest[-1])
+        logits = torch.zeros(count, len(ACTIONS)).index_copy_(0, homes, self.action_head(acting))
+        values = torch.full((count, 1 + len(self.constraints)), math.nan)
+        if observation.wants_values:
+            judging = self.critic.decoder.step(self.critic.tokens(*rest), rest[-1])
+            values.index_copy_(0, homes, self._values(judging, acting))
+        else:
+            self._unjudged = True
+            self.critic.decoder.forget()
         self._age += 1
         actions = choose(torch.softmax(logits.double(), -1).numpy(), uniforms)
         log_prob = torch.log_softmax(logits, -1).numpy()[np.arange(count), actions]
         return Decision(actions, log_prob, values.numpy(), features.numpy())
+
+    def _attend(self, active: np.ndarray | None) -> np.ndarray:
+        """Return the homes (R,) to think about, whose histories are in the caches: the active and few others.
+
+        Homes that are done are dropped now and then, as at the end of a round more and more are.
+        """
+        count, before = len(self._age), self._attended
+        wanted = np.arange(count) if active is None else np.flatnonzero(active)
+        if self._dropped[wanted].any():
+            home = wanted[self._dropped[wanted]][0]
+            raise ValueError(
+                f"home {home} was not active earlier in its episode: reset it before it is again"
+            )
+        if len(before) > max(4 * len(wanted) // 3, _FEWEST) or not np.isin(wanted, before).all():
+            others = np.setdiff1d(np.arange(count), wanted)
+            self._attended = np.concatenate([wanted, others[: max(_FEWEST - len(wanted), 0)]])
+            places = {home: place for place, home in enumerate(before.tolist())}
+            moved = torch.tensor([places.get(home, 0) for home in self._attended.tolist()])
+            self.actor.decoder.rearrange(moved)
+            self.critic.decoder.rearrange(moved)
+        self._dropped |= ~np.isin(np.arange(count), self._attended)
+        return self._attended
 
     def action_logits(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, 20) logits of whole episodes: what `act` computes step by step, to rounding."""
