@@ -1,7 +1,10 @@
 """Put the policies of runs into the package, and the numbers of runs into results/.
 
 Usage: python runs/ship.py policies PRETRAIN_FOLDER IMITATE_FOLDER ALIGN_FOLDER
-       python runs/ship.py judged ASSURE_FOLDER NAME         (writes results/NAME.json)
+       python runs/ship.py policy RUN_FOLDER NAME           (one policy)
+       python runs/ship.py judged ASSURE_FOLDER NAME        (these write results/NAME.json)
+       python runs/ship.py perception PRETRAIN_FOLDER NAME
+       python runs/ship.py imitation IMITATE_FOLDER NAME
 """
 
 import argparse
@@ -27,14 +30,12 @@ CHECKPOINTS = ROOT / "src/safevla/data/checkpoints"
 RESULTS = ROOT / "results"
 
 
-def ship_policies(imitate: Path, align: Path) -> None:
-    """Copy the three checkpoints, each with the log of its training."""
-    sources = {"imitation": imitate, "rl": align / "rl", "isa": align / "isa"}
-    for name, source in sources.items():
-        target = CHECKPOINTS / name
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source / "checkpoint", target)
-        shutil.copy(source / "metrics.jsonl", target / "metrics.jsonl")
+def ship_policy(source: Path, name: str) -> None:
+    """Copy the checkpoint of a run, with the log of its training."""
+    target = CHECKPOINTS / name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source / "checkpoint", target)
+    shutil.copy(source / "metrics.jsonl", target / "metrics.jsonl")
 
 
 def ship_results(align: Path) -> None:
@@ -63,19 +64,20 @@ def ship_judged(folder: Path, name: str) -> None:
     write(name, head | numbers | {key: rows for key, rows in parts.items() if rows})
 
 
-def ship_perception(pretrain: Path) -> None:
+def ship_perception(pretrain: Path, name: str) -> None:
     """Write what the encoder sees, by category, size and distance."""
     metrics = json.loads((pretrain / "metrics.json").read_text())
     rows = []
     for key, values in metrics.items():
-        group, slash, name = key.partition("/")
+        group, slash, kind = key.partition("/")
         if slash:
-            rows.append({"group": group, "name": name} | values)
-    head = head_of(pretrain) | {"seeds": [0], "pictures": metrics["pictures"]}
-    write("perception", head | {"all": rounded(metrics["all"]), "rows": [rounded(row) for row in rows]})
+            rows.append({"group": group, "name": kind} | values)
+    rest = {key: rounded(metrics[key]) for key in ("colour",) if key in metrics}
+    head = head_of(pretrain) | {"seeds": [0], "pictures": metrics["pictures"]} | rest
+    write(name, head | {"all": rounded(metrics["all"]), "rows": [rounded(row) for row in rows]})
 
 
-def ship_imitation(imitate: Path) -> None:
+def ship_imitation(imitate: Path, name: str) -> None:
     """Write what each round of imitation reached."""
     rows = [json.loads(line) for line in (imitate / "metrics.jsonl").read_text().splitlines()]
     shown = {
@@ -90,7 +92,7 @@ def ship_imitation(imitate: Path) -> None:
         "validation/sampled/cost": "CC sampled",
     }
     table = [{title: round(row[key], 3) for key, title in shown.items() if key in row} for row in rows]
-    write("imitation", head_of(imitate) | {"seeds": [0], "rows": table})
+    write(name, head_of(imitate) | {"seeds": [0], "rows": table})
 
 
 def head_of(folder: Path) -> dict[str, Any]:
@@ -132,14 +134,23 @@ if __name__ == "__main__":
     policies = kinds.add_parser("policies")
     for folder in ("pretrain", "imitate", "align"):
         policies.add_argument(folder, type=Path)
-    judged = kinds.add_parser("judged")
-    judged.add_argument("folder", type=Path)
-    judged.add_argument("name")
+    one_by_one = {
+        "policy": ship_policy,
+        "judged": ship_judged,
+        "perception": ship_perception,
+        "imitation": ship_imitation,
+    }
+    for kind in one_by_one:
+        single = kinds.add_parser(kind)
+        single.add_argument("folder", type=Path)
+        single.add_argument("name")
     arguments = parser.parse_args()
-    if arguments.kind == "judged":
-        ship_judged(arguments.folder, arguments.name)
+    if arguments.kind in one_by_one:
+        one_by_one[arguments.kind](arguments.folder, arguments.name)
     else:
-        ship_policies(arguments.imitate, arguments.align)
+        ship_policy(arguments.imitate, "imitation")
+        for method in ("rl", "isa"):
+            ship_policy(arguments.align / method, method)
         ship_results(arguments.align)
-        ship_perception(arguments.pretrain)
-        ship_imitation(arguments.imitate)
+        ship_perception(arguments.pretrain, "perception")
+        ship_imitation(arguments.imitate, "imitation")
