@@ -51,7 +51,7 @@ def test_episodes_do_not_depend_on_the_number_of_processes(processes):
 
 def test_scenarios_are_dealt_once_in_order_and_to_whom_is_free():
     counter = multiprocessing.get_context("spawn").Value("q", 4)
-    one, other = SharedTurns(counter, 10, (0, 2)), SharedTurns(counter, 10, (1, 3))
+    one, other = SharedTurns(counter, range(10), (0, 2)), SharedTurns(counter, range(10), (1, 3))
     assert one.take(3) == [0, 2, 4]
     assert one.take(2) == [5, 6]
     assert other.take(1) == [1]  # it begins late, with what it was given
@@ -62,6 +62,26 @@ def test_scenarios_are_dealt_once_in_order_and_to_whom_is_free():
     counter.value = 4
     other.stop()
     assert one.take(3) == []
+
+
+def test_what_took_longest_is_played_first_the_next_time():
+    orders = []
+
+    def noted(env, policy, scenarios, progress=None, turns=None):
+        episodes = play(env, policy, scenarios, turns=turns)
+        orders.append(turns.taken)
+        return episodes
+
+    known, more = SCENARIOS[:7], [scenario(number) for number in range(7, 11)]
+    with players(ToyEnv(2), ToyPolicy(), None, 1) as group:
+        lengths = [episode.length for episode in group.run(noted, known)]
+        again = group.run(noted, [*known, *more])
+    assert orders[0] == list(range(7))
+    assert [again[row].scenario for row in range(11)] == [*known, *more]
+    mean = np.mean(lengths)
+    expected = [*lengths, *[mean] * 4]
+    assert len(set(lengths)) > 2
+    assert orders[1] == sorted(range(11), key=lambda row: -expected[row])
 
 
 def test_episodes_come_in_order_whoever_has_played_them():

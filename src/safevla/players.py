@@ -44,16 +44,16 @@ class SharedTurns:
 
     Args:
         counter: how many have been dealt, shared by the processes.
-        total: of scenarios.
-        begin: numbers that this process begins with.
+        order: numbers of the scenarios, what is expected to take longest first.
+        begin: places in this order that this process begins with.
 
     Attributes:
         taken: numbers of the scenarios that this process has taken.
     """
 
-    def __init__(self, counter: Any, total: int, begin: Iterable[int]) -> None:
+    def __init__(self, counter: Any, order: Sequence[int], begin: Iterable[int]) -> None:
         self.taken: list[int] = []
-        self._counter, self._total, self._begin = counter, total, iter(begin)
+        self._counter, self._order, self._begin = counter, order, iter(begin)
 
     @property
     def dealt(self) -> int:
@@ -62,17 +62,18 @@ class SharedTurns:
 
     def take(self, wanted: int) -> list[int]:
         """Return the numbers of what is next."""
-        numbers = list(islice(self._begin, wanted))
+        places = list(islice(self._begin, wanted))
         with self._counter.get_lock():
             first = self._counter.value
-            self._counter.value = min(first + wanted - len(numbers), self._total)
-            numbers += range(first, self._counter.value)
+            self._counter.value = min(first + wanted - len(places), len(self._order))
+            places += range(first, self._counter.value)
+        numbers = [self._order[place] for place in places]
         self.taken += numbers
         return numbers
 
     def stop(self) -> None:
         """Deal no more to any process: what they play is not wanted."""
-        self._counter.value = self._total
+        self._counter.value = len(self._order)
 
 
 class Players:
@@ -98,6 +99,7 @@ class Players:
         self._others: list[tuple[Any, Connection]] = []
         context = multiprocessing.get_context("spawn")
         self._counter = context.Value("q", 0)
+        self._lengths: dict[str, int] = {}  # of each scenario by its hash, when it was last played
         with callers_script_left_out(make_env):
             for _ in range(processes - 1):
                 ours, theirs = context.Pipe()
@@ -127,7 +129,7 @@ class Players:
 
         Args:
             part: plays the scenarios that its `turns` deal to it; importable by name.
-            scenarios: what to play, what takes longest first.
+            scenarios: what to play, what takes longest first. How long it took the last time counts more.
             arguments: further ones of `part`; they must pickle.
             progress: called as progress(finished, total), about, when an episode ends in this process.
 
@@ -142,11 +144,12 @@ class Players:
         busy = self._others[: max(total - 1, 0)]
         count = 1 + len(busy)
         at_once = min(count * self.env.num_envs, total)
+        order = self._order(scenarios)
         self._counter.value = at_once
         for number, (_, connection) in enumerate(busy, 1):
             begin = range(number, at_once, count)
-            _send(connection, (part, self.policy.state_dict(), scenarios, arguments, begin))
-        turns = SharedTurns(self._counter, total, range(0, at_once, count))
+            _send(connection, (part, self.policy.state_dict(), scenarios, arguments, order, begin))
+        turns = SharedTurns(self._counter, order, range(0, at_once, count))
 
         def report(done: int, _: int) -> None:
             if progress is not None:  # the others are about as far as we are
@@ -157,10 +160,18 @@ class Players:
         except BaseException:
             turns.stop()
             raise
-        episodes = dict(zip(turns.taken, own, strict=True))
+        episodes = dict(zip(sorted(turns.taken), own, strict=True))
         for process, connection in busy:
             episodes.update(_receive(process, connection))
+        for row, episode in episodes.items():
+            self._lengths[scenarios[row].hash] = episode.length
         return [episodes[row] for row in range(total)]
+
+    def _order(self, scenarios: Sequence[Scenario]) -> list[int]:
+        """Return the numbers of the scenarios, those first that took longest; new ones count as the mean."""
+        mean = sum(self._lengths.values()) / max(len(self._lengths), 1)
+        expected = [self._lengths.get(scenario.hash, mean) for scenario in scenarios]
+        return sorted(range(len(scenarios)), key=lambda row: -expected[row])
 
     def close(self) -> None:
         """End the other processes."""
@@ -216,13 +227,13 @@ def _serve(connection: Connection, make_env: EnvironmentFactory, counter: Any, p
         if policy is None:
             policy = message
             continue
-        part, weights, scenarios, arguments, begin = message
-        turns = SharedTurns(counter, len(scenarios), begin)
+        part, weights, scenarios, arguments, order, begin = message
+        turns = SharedTurns(counter, order, begin)
         try:
             env = make_env() if env is None else env
             policy.load_state_dict(weights)
             own = part(env, policy, scenarios, *arguments, turns=turns)
-            answer: Any = dict(zip(turns.taken, own, strict=True))
+            answer: Any = dict(zip(sorted(turns.taken), own, strict=True))
         except Exception as error:
             turns.stop()
             answer = error

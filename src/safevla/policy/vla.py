@@ -239,9 +239,9 @@ class VisionLanguageActionPolicy(nn.Module):
         self.max_steps, self.wants_labels = config.max_steps, config.oracle
         self._own_text_encoder = text_encoder
         self._half = use_half(config.precision)
-        self._eyes: tuple[int, nn.Module] | None = (
-            None  # a bfloat16 copy of the encoder, and of which weights
-        )
+        self._frozen = [] if self.encoder is None else list(self.encoder.parameters())
+        # A bfloat16 copy of the encoder, and of which weights.
+        self._eyes: tuple[int, nn.Module] | None = None
         self._age = torch.zeros(0, dtype=torch.int64)
         self._attended = np.zeros(0, np.int64)  # homes whose history is in the caches, in the order of these
         self._dropped = np.zeros(0, bool)  # homes whose history is not, since they were reset
@@ -372,7 +372,7 @@ class VisionLanguageActionPolicy(nn.Module):
         """
         if not self._half or not self.config.encoder.separable:
             return encoder
-        version = sum(parameter._version for parameter in encoder.parameters())
+        version = sum(parameter._version for parameter in self._frozen)
         if self._eyes is None or self._eyes[0] != version:
             self._eyes = (version, copy.deepcopy(encoder).to(torch.bfloat16))
         return self._eyes[1]
