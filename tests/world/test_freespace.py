@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import mujoco
@@ -20,7 +21,7 @@ from safevla.world.freespace import (
     occupancy,
     patch,
 )
-from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP, flood, stamp_box
+from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP, descend, flood, stamp_box
 from safevla.world.furnish import PICK_UP_TARGETS
 from safevla.world.house import generate
 from safevla.world.robot import FOOTPRINT_RADIUS
@@ -203,6 +204,27 @@ def test_distances_agree_with_scipy(seed: int, share: float):
     np.testing.assert_allclose(distance_field(grid, mask), expected, atol=1e-4)
     point = (goal + 0.5) * CELL
     np.testing.assert_array_equal(distance_field(grid, point[None]), distance_field(grid, mask))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_field_is_descended_by_the_lowest_cells_to_its_zero(seed: int):
+    rng = np.random.default_rng(seed)
+    blocked = rng.random((20, 23)) < 0.25
+    free = np.argwhere(~blocked)
+    goal = tuple(free[rng.integers(len(free))])
+    grid = Grid(np.zeros(2), blocked, np.where(blocked, 0, 0.5).astype(np.float32))
+    goals = np.zeros_like(blocked)
+    goals[goal] = True
+    field = distance_field(grid, goals)
+    padded = np.pad(field, 1, constant_values=np.inf)
+    for i, j in np.argwhere(np.isfinite(field)):
+        way = descend(field, int(i), int(j))
+        assert tuple(way[0]) == (i, j) and tuple(way[-1]) == goal
+        for (a, b), (c, d) in pairwise(way.tolist()):
+            window = padded[a : a + 3, b : b + 3]
+            assert (c - a + 1, d - b + 1) == np.unravel_index(window.argmin(), (3, 3))
+    for i, j in np.argwhere(~np.isfinite(field)):
+        assert descend(field, int(i), int(j)).tolist() == [[i, j]]
 
 
 def test_clearance_cost_prefers_the_wide_way():

@@ -373,6 +373,29 @@ def dijkstra(
 
 
 @compiled
+def descend(field: np.ndarray, i: int, j: int) -> np.ndarray:
+    """Return the cells (k, 2) from (i, j) to the zero of a field (nx, ny), each the lowest next to the last.
+
+    Only (i, j) itself if the zero cannot be reached from there, or is there.
+    """
+    nx, ny = field.shape
+    cells = np.empty((nx * ny + 1, 2), np.int64)
+    cells[0, 0], cells[0, 1], count = i, j, 1
+    while np.isfinite(field[i, j]) and field[i, j] > 0:
+        a, b = max(0, i - 1), max(0, j - 1)
+        for c in range(max(0, i - 1), min(nx, i + 2)):
+            for d in range(max(0, j - 1), min(ny, j + 2)):
+                if field[c, d] < field[a, b]:
+                    a, b = c, d
+        if field[a, b] >= field[i, j]:
+            break
+        i, j = a, b
+        cells[count, 0], cells[count, 1] = i, j
+        count += 1
+    return cells[:count].copy()
+
+
+@compiled
 def local_areas(
     clearance: np.ndarray, i: int, j: int, radius: float, footprint: float, slack: float
 ) -> tuple[int, int]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from safevla.world.catalogue import TYPES, EntityType
 from safevla.world.component_types import SMALL, ComponentTypes
-from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP, dijkstra, flood, stamp_box
+from safevla.world.freespace_kernels import CELL, CLEARANCE_CAP, descend, dijkstra, flood, stamp_box
 from safevla.world.house import Placement, Room, Slots
 
 PASSAGE = 0.27  # m: radius of the robot that must get through
@@ -417,18 +418,11 @@ class Layout:
         self, goal: tuple[float, float], field_to_start: np.ndarray
     ) -> list[tuple[float, float, float]]:
         """Follow a distance field from a point (m) to its zero; return x, y, heading of each cell passed."""
-        i, j = self.cell(*goal)
-        points: list[tuple[float, float, float]] = []
-        while np.isfinite(field_to_start[i, j]) and field_to_start[i, j] > 0:
-            window = field_to_start[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
-            lowest = int(np.argmin(window))
-            a = lowest // window.shape[1] + max(0, i - 1)
-            b = lowest % window.shape[1] + max(0, j - 1)
-            if (a, b) == (i, j):
-                break
-            points.append(((i + 0.5) * CELL, (j + 0.5) * CELL, math.atan2(b - j, a - i)))
-            i, j = a, b
-        return points
+        cells = descend(field_to_start, *self.cell(*goal)).tolist()
+        return [
+            ((i + 0.5) * CELL, (j + 0.5) * CELL, math.atan2(b - j, a - i))
+            for (i, j), (a, b) in pairwise(cells)
+        ]
 
     def approaches(self, field_to_start: np.ndarray) -> list[tuple[float, float]]:
         """Return for every place of interest the point (m) where the robot first gets to it."""
