@@ -301,10 +301,9 @@ def take(batch: SequenceBatch, rows: np.ndarray) -> SequenceBatch:
     """Return some episodes of a batch, cut to the longest of them."""
     index = torch.from_numpy(rows)
     longest = int(batch.mask.index_select(0, index).sum(dim=1).max())
-    picked = {item.name: getattr(batch, item.name).index_select(0, index) for item in fields(batch)}
-    return SequenceBatch(
-        **{name: value if name == "text" else value[:, :longest] for name, value in picked.items()}
-    )
+    parts = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    cut = {name: part if name == "text" else part[:, :longest] for name, part in parts.items()}
+    return SequenceBatch(**{name: part.index_select(0, index) for name, part in cut.items()})
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ class _Targets:
     def take(self, rows: np.ndarray, steps: int) -> _Targets:
         index = torch.from_numpy(rows)
         whole = (self.old_logits, self.reference_logits, self.advantage, self.returns)
-        return _Targets(*(value.index_select(0, index)[:, :steps] for value in whole))
+        return _Targets(*(value[:, :steps].index_select(0, index) for value in whole))
 
 
 class Learner:
