@@ -352,18 +352,19 @@ class VisionLanguageActionPolicy(nn.Module):
         """Return (N, CAMERAS, ...) maps that the encoder gives, zero where no answer is wanted."""
         count = len(observation.nav)
         wanted = np.arange(count) if observation.active is None else np.flatnonzero(observation.active)
-        looked = np.concatenate([wanted, wanted + count])  # rows of both cameras' pictures
-        pictures = torch.from_numpy(np.concatenate([observation.nav, observation.manip]))
-        maps = torch.zeros(CAMERAS * count, *self.config.maps, dtype=torch.float16)
+        homes = torch.from_numpy(np.tile(wanted, CAMERAS))
+        camera = torch.arange(CAMERAS).repeat_interleave(len(wanted))
+        pictures = torch.from_numpy(np.concatenate([observation.nav[wanted], observation.manip[wanted]]))
+        maps = torch.zeros(CAMERAS, count, *self.config.maps, dtype=torch.float16)
         separable = self.config.encoder.separable
         most, fewest = _CHUNKS[separable]
-        for chosen in np.array_split(looked, range(most, len(looked), most)):
-            spare = np.zeros(max(fewest - len(chosen), 0), np.int64)
-            rows = torch.from_numpy(np.concatenate([chosen, spare]))
+        for start in range(0, len(homes), most):
+            rows = torch.arange(start, min(start + most, len(homes)))
+            filled = functional.pad(rows, (0, max(fewest - len(rows), 0)))
             with torch.autocast("cpu", torch.bfloat16, enabled=self._half and not separable):
-                encoded = eyes.features(pictures[rows], rows // count, text[rows % count])
-            maps[rows[: len(chosen)]] = encoded[: len(chosen)]
-        return maps.view(CAMERAS, count, *self.config.maps).transpose(0, 1)
+                encoded = eyes.features(pictures[filled], camera[filled], text[homes[filled]])
+            maps[camera[rows], homes[rows]] = encoded[: len(rows)]
+        return maps.transpose(0, 1)
 
     def _seeing(self, encoder: PerceptionEncoder | Backbone) -> nn.Module:
         """Return the encoder, or a copy in bfloat16 where the processor is fast with that.
