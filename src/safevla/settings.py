@@ -106,7 +106,9 @@ class AlignConfig:
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/align", "run folder")
     tracker: str = setting("", "show the metrics of training also in tensorboard, wandb or trackio")
-    processes: int = setting(2, "processes that share the work (results do not depend on it)")
+    processes: int = setting(
+        2, "processes that share the work (results do not depend on it up to 2, the rounding beyond)"
+    )
     world: WorldSettings = WorldSettings()
     elicit: ElicitSettings = ElicitSettings()
     train: TrainConfig = QUICK_TRAINING
