@@ -72,8 +72,8 @@ def ship_perception(pretrain: Path, name: str) -> None:
         group, slash, kind = key.partition("/")
         if slash:
             rows.append({"group": group, "name": kind} | values)
-    rest = {key: rounded(metrics[key]) for key in ("colour",) if key in metrics}
-    head = head_of(pretrain) | {"seeds": [0], "pictures": metrics["pictures"]} | rest
+    head = head_of(pretrain) | {"seeds": [0], "pictures": metrics["pictures"]}
+    head |= {"colour": rounded(metrics["colour"])}
     write(name, head | {"all": rounded(metrics["all"]), "rows": [rounded(row) for row in rows]})
 
 
