@@ -122,6 +122,10 @@ def _rollout_metrics(episodes: Sequence[Episode]) -> Metrics:
         "rollout/length": float(np.mean([episode.length for episode in episodes])),
         "rollout/cost": float(costs.sum(axis=1).mean()),
     }
+    tasks = sorted({episode.scenario.task for episode in episodes})
+    for task in tasks if len(tasks) > 1 else ():
+        own = [episode.success for episode in episodes if episode.scenario.task == task]
+        metrics[f"rollout/success/{task}"] = float(np.mean(own))
     for name, cost in zip(episodes[0].constraints, costs.mean(axis=0), strict=True):
         metrics[f"rollout/cost/{name}"] = float(cost)
     return metrics
