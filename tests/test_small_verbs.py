@@ -71,6 +71,12 @@ def test_imitation_can_start_from_the_actor_of_another_policy():
     theirs = other.state_dict()
     for name, value in policy.state_dict().items():
         assert torch.equal(value, eyes[name] if name in eyes else theirs[name])
+    heir = make_policy("tiny-memory")
+    set_trunks(heir, "chores")
+    theirs = load_policy("chores").state_dict()
+    for name, value in heir.state_dict().items():
+        if not name.startswith("encoder.") and "memory" not in name:
+            assert torch.equal(value, theirs[name])
     for preset, source in (("tiny", "random"), ("tiny", "chores"), ("tiny-motion", "rl")):
         with pytest.raises(ConfigError, match="has no actor of this preset's sizes"):
             set_trunks(make_policy(preset), source)

@@ -356,10 +356,15 @@ def set_encoder(policy: Any, source: str) -> None:
 
 
 def set_trunks(policy: Any, source: str) -> None:
-    """Give a new policy the actor and the critics of another one, and leave it its own encoder."""
+    """Give a new policy the actor and the critics of another one, and leave it its own encoder.
+
+    A policy with a memory can start from one without: what it takes from the memory begins as nothing.
+    """
     start = load_policy_for(source, policy.constraints)
     theirs = {} if not hasattr(start, "state_dict") else start.state_dict()
     wanted = {name: value for name, value in policy.state_dict().items() if not name.startswith("encoder.")}
+    if not any("memory" in name for name in theirs):
+        wanted = {name: value for name, value in wanted.items() if "memory" not in name}
     if any(name not in theirs or theirs[name].shape != value.shape for name, value in wanted.items()):
         raise ConfigError(f"policy '{source}' has no actor of this preset's sizes; choose its --preset")
     policy.load_state_dict(policy.state_dict() | {name: theirs[name] for name in wanted})

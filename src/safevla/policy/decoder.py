@@ -37,6 +37,7 @@ class DecoderLayer(nn.Module):
         self.step_norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, expansion * width)
         self.contract = nn.Linear(expansion * width, width)
+        self.dropout = nn.Dropout(0.0)  # imitation sets its share
 
     def project(self, tokens: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return rotated query, rotated key and value, each (B, heads, T, size), of (B, T, width)."""
@@ -47,9 +48,10 @@ class DecoderLayer(nn.Module):
 
     def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """Add what attention gave (B, heads, T, size) and the net of each step to (B, T, width)."""
-        tokens = tokens + self.mix(attended.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.dropout(self.mix(attended.transpose(1, 2).flatten(2)))
+        tokens = tokens + mixed
         inner: Tensor = self.contract(functional.gelu(self.expand(self.step_norm(tokens))))
-        return tokens + inner
+        return tokens + cast(Tensor, self.dropout(inner))
 
 
 class CausalDecoder(nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from safevla.config import nearest
 from safevla.policy.backbone import BackboneConfig
 from safevla.policy.encoder import EncoderConfig
+from safevla.policy.memory import MemoryConfig
 from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
 from safevla.types import PATCH
 
@@ -22,6 +23,8 @@ PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
     "tiny": PolicyConfig(),
     "tiny-motion": _MOTION,
+    # The same with a map of what it has seen.
+    "tiny-memory": replace(_MOTION, memory=MemoryConfig()),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(
         resolution=224,

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from safevla.policy.backbone import Backbone, BackboneConfig
 from safevla.policy.decoder import CausalDecoder
 from safevla.policy.encoder import EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.memory import SIGHT_SIZE, MemoryConfig, SpatialMemory
 from safevla.policy.protocol import Decision, choose
 from safevla.policy.text import EMBEDDING_SIZE, TextEncoder
 from safevla.types import ACTIONS, CAMERAS, CHANNELS, NO_ACTION, PATCH, Observation
@@ -81,6 +82,7 @@ class PolicyConfig:
         max_steps: longest episode.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
         proprioception: the policy is also told the joints of the arm, and what the last action moved.
+        memory: a map of what it has seen, drawn while it moves; needs proprioception. None: it has none.
         oracle: no encoder; the environment tells the maps that a perfect one would give.
     """
 
@@ -94,11 +96,16 @@ class PolicyConfig:
     max_steps: int = 600
     precision: str = "auto"
     proprioception: bool = False
+    memory: MemoryConfig | None = None
     oracle: bool = False
 
     def __post_init__(self) -> None:
         if self.oracle and self.backbone:
             raise ValueError("a policy with a backbone cannot be an oracle: labels have the encoder's layout")
+        if self.memory and (self.backbone or not self.proprioception):
+            raise ValueError(
+                "a memory is drawn from the encoder's maps and from proprioception: it needs both"
+            )
         patch = self.backbone.patch if self.backbone else PATCH
         for side in self.picture:
             if side < patch or (side % patch and not self.backbone):
@@ -119,8 +126,8 @@ class PolicyConfig:
 
     @property
     def feature_size(self) -> int:
-        """F: numbers per step that are stored for learning: maps of both cameras, and of the body if told."""
-        return CAMERAS * math.prod(self.maps) + self.body_size
+        """F: numbers per step that are stored for learning: maps of both cameras, body, memory."""
+        return CAMERAS * math.prod(self.maps) + self.body_size + (self.memory.size if self.memory else 0)
 
     @property
     def body_size(self) -> int:
@@ -146,10 +153,44 @@ def shared_text_encoder() -> TextEncoder:
     return TextEncoder()
 
 
+class MemoryReader(nn.Module):
+    """What a token takes from the memory; nothing to begin with, so that a policy without one can get it."""
+
+    def __init__(self, memory: MemoryConfig, config: TrunkConfig) -> None:
+        super().__init__()
+        self.shape = memory.shape
+        layers, rows, columns = memory.shape
+        first, second = (count // 2 for count in config.channels)
+        self.maps = nn.Sequential(
+            nn.Conv2d(layers, first, 2, 2),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, 1, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.maps.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.join = nn.Linear(second * (rows // 2) * (columns // 2) + SIGHT_SIZE, config.width)
+        nn.init.zeros_(self.join.weight)
+        nn.init.zeros_(self.join.bias)
+
+    def forward(self, known: Tensor) -> Tensor:
+        """Return (M, width) from what a memory tells, (M, size)."""
+        windows, sights = known[:, :-SIGHT_SIZE], known[:, -SIGHT_SIZE:]
+        maps = windows.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
+        return cast(Tensor, self.join(torch.cat([self.maps(maps), sights], dim=1)))
+
+
 class Trunk(nn.Module):
     """Tokens of steps from maps and the rest of the observation, and a decoder over them."""
 
-    def __init__(self, config: TrunkConfig, maps: tuple[int, int, int], body: int, max_steps: int) -> None:
+    def __init__(
+        self,
+        config: TrunkConfig,
+        maps: tuple[int, int, int],
+        body: int,
+        memory: MemoryConfig | None,
+        max_steps: int,
+    ) -> None:
         super().__init__()
         first, second = config.channels
         channels, rows, columns = maps
@@ -168,11 +209,13 @@ class Trunk(nn.Module):
         self.layout = torch.channels_last if early else torch.contiguous_format
         self.maps.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.body = nn.Linear(body, config.width) if body else None
+        self.memory = MemoryReader(memory, config) if memory else None
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
         self.step_number = nn.Linear(1, config.width)
         self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(0.0)  # imitation sets its share
         self.decoder = CausalDecoder(config.width, config.layers, config.heads, config.expansion, max_steps)
 
     def tokens(
@@ -184,9 +227,13 @@ class Trunk(nn.Module):
         parts = self.maps(maps.to(torch.float32, memory_format=self.layout))
         parts = parts + self.text(text) + self.holding(holding) + self.last_action(last_action)
         if self.body is not None:
-            parts = parts + self.body(features[:, size:].float())
+            told = features[:, size : size + self.body.in_features]
+            parts = parts + self.body(told.float())
+            size += self.body.in_features
+        if self.memory is not None:
+            parts = parts + self.memory(features[:, size:].float())
         parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
-        return cast(Tensor, self.norm(functional.relu(parts)))
+        return cast(Tensor, self.dropout(self.norm(functional.relu(parts))))
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, width) for whole episodes; padding costs nothing but the decoder's time."""
@@ -226,9 +273,9 @@ class VisionLanguageActionPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = _make_encoder(config)
-            self.actor = Trunk(config.actor, config.maps, config.body_size, config.max_steps)
+            self.actor = Trunk(config.actor, config.maps, config.body_size, config.memory, config.max_steps)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
-            self.critic = Trunk(config.critic, config.maps, config.body_size, config.max_steps)
+            self.critic = Trunk(config.critic, config.maps, config.body_size, config.memory, config.max_steps)
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
@@ -242,6 +289,7 @@ class VisionLanguageActionPolicy(nn.Module):
         self._frozen = [] if self.encoder is None else list(self.encoder.parameters())
         # A bfloat16 copy of the encoder, and of which weights.
         self._eyes: tuple[int, nn.Module] | None = None
+        self._memory = SpatialMemory(config.memory, config.maps[1:]) if config.memory else None
         self._age = torch.zeros(0, dtype=torch.int64)
         self._attended = np.zeros(0, np.int64)  # homes whose history is in the caches, in the order of these
         self._dropped = np.zeros(0, bool)  # homes whose history is not, since they were reset
@@ -306,7 +354,7 @@ class VisionLanguageActionPolicy(nn.Module):
         return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
 
     def perceive(self, observation: Observation, text: Tensor) -> Tensor:
-        """Return (N, F) float16 features: maps of the navigation camera, of the other, and of the body.
+        """Return (N, F) float16 features: maps of the navigation camera, of the other, of body and memory.
 
         Homes whose answer is not wanted are not looked at: their maps are zero.
 
@@ -322,7 +370,14 @@ class VisionLanguageActionPolicy(nn.Module):
             maps = self._told(observation)
         else:
             maps = self._look(self._seeing(self.encoder), observation, text)
-        return torch.cat([maps.flatten(1), self._body(observation)], dim=1)
+        parts = [maps.flatten(1), self._body(observation)]
+        if self._memory is not None:
+            active = observation.active
+            homes = np.arange(len(maps)) if active is None else np.flatnonzero(active)
+            motion = cast(np.ndarray, observation.motion)
+            known = self._memory.observe(maps.numpy(), motion, np.asarray(observation.last_action), homes)
+            parts.append(torch.from_numpy(known).half())
+        return torch.cat(parts, dim=1)
 
     def _body(self, observation: Observation) -> Tensor:
         """Return (N, body_size) float16: joints and motion, scaled; nothing without proprioception."""
@@ -396,6 +451,8 @@ class VisionLanguageActionPolicy(nn.Module):
             self.actor.decoder.forget()
             self.critic.decoder.forget()
         self._age[chosen] = 0
+        if self._memory is not None:
+            self._memory.reset(np.asarray(mask, bool))
         self._dropped &= ~chosen.numpy()
         self._unjudged &= not bool(chosen.all())
 

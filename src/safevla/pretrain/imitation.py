@@ -11,7 +11,8 @@ import math
 import pickle
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -183,7 +184,12 @@ def imitate(
         raise ValueError("there is no scenario to demonstrate; give at least one")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.Adam(list(policy.policy_parameters()), lr=config.learning_rate, fused=True)
+    optimiser = torch.optim.AdamW(
+        list(policy.policy_parameters()),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
     done, used = _load(out_dir, policy, optimiser)
     data = [episode for number in range(done) for episode in load_round(out_dir / f"round_{number:02d}.npz")]
     policy.eval()
@@ -273,32 +279,65 @@ def fit(
         recent: episodes of the last round.
     """
     generator = np.random.default_rng([config.seed, round_number, 1])
+    lengths = np.array([episode.length for episode in episodes])
+    epochs = config.first_epochs if round_number == 0 else config.epochs
+    metrics: Metrics = {}
+    with _dropping(policy, config, round_number):
+        for epoch in range(epochs):
+            lesson = _lesson(len(episodes), recent, config.replay if round_number else 0.0, generator)
+            groups = [
+                lesson[g] for g in length_buckets(lengths[lesson], config.minibatch_sequences, generator)
+            ]
+            parts = [[episodes[row] for row in rows] for rows in groups]
+            metrics = _pass(policy, optimiser, parts, config, epoch, epochs)
+    return metrics
+
+
+def _pass(
+    policy: Any,
+    optimiser: torch.optim.Optimizer,
+    groups: Sequence[Sequence[Episode]],
+    config: ImitationConfig,
+    epoch: int,
+    epochs: int,
+) -> Metrics:
+    """Learn once from each group of episodes; this is pass `epoch` of `epochs`."""
     weight = torch.ones(len(ACTIONS))
     for name, value in config.weights.items():
         weight[ACTION_ID[name]] = value
-    lengths = np.array([episode.length for episode in episodes])
-    epochs = config.first_epochs if round_number == 0 else config.epochs
     parameters = optimiser.param_groups[0]["params"]
-    for epoch in range(epochs):
-        losses, right = [], []
-        lesson = _lesson(len(episodes), recent, config.replay if round_number else 0.0, generator)
-        groups = [lesson[g] for g in length_buckets(lengths[lesson], config.minibatch_sequences, generator)]
-        for position, rows in enumerate(groups):
-            passed = (epoch + position / len(groups)) / epochs
-            rate = 0.1 + 0.45 * (1.0 + math.cos(math.pi * passed))
-            optimiser.param_groups[0]["lr"] = config.learning_rate * rate
-            part = [episodes[row] for row in rows]
-            batch = sequence_batch(policy, part)
-            labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
-            logits = policy.action_logits(batch)[batch.mask]
-            loss = functional.cross_entropy(logits, labels, weight=weight[: logits.shape[-1]])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            right.append(logits.detach().argmax(dim=-1) == labels)
+    losses, right = [], []
+    for position, part in enumerate(groups):
+        passed = (epoch + position / len(groups)) / epochs
+        rate = 0.1 + 0.45 * (1.0 + math.cos(math.pi * passed))
+        optimiser.param_groups[0]["lr"] = config.learning_rate * rate
+        batch = sequence_batch(policy, part)
+        labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
+        logits = policy.action_logits(batch)[batch.mask]
+        loss = functional.cross_entropy(logits, labels, weight=weight[: logits.shape[-1]])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        right.append(logits.detach().argmax(dim=-1) == labels)
     return {"loss/action": float(np.mean(losses)), "accuracy/action": float(torch.cat(right).float().mean())}
+
+
+@contextmanager
+def _dropping(policy: Any, config: ImitationConfig, round_number: int) -> Iterator[None]:
+    """Have the policy leave out a share of what it computes, the same for the same seed and round."""
+    layers = [module for module in policy.modules() if isinstance(module, torch.nn.Dropout)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.default_rng([config.seed, round_number, 2]).integers(2**62)))
+        for layer in layers:
+            layer.p = config.dropout
+            layer.train()
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.eval()
 
 
 def _lesson(count: int, recent: int, replay: float, generator: np.random.Generator) -> np.ndarray:

@@ -27,7 +27,10 @@ class ImitationConfig:
         replay: episodes of earlier rounds, drawn anew for each pass, for each episode of the last round;
             0: all of them.
         minibatch_sequences: whole episodes in a minibatch.
-        learning_rate: of fused Adam; falls to a tenth along a half cosine within each round.
+        learning_rate: of fused AdamW; falls to a tenth along a half cosine within each round.
+        weight_decay: of AdamW.
+        dropout: share of a token, and of what each layer of the decoder adds to it, that is left out while
+            learning. The expert knows the map: without dropout its ways through a home are learned by heart.
         max_grad_norm: clip of the gradient.
         weights: weight of an action in the cross entropy where it is not 1. A rare action that does no harm
             when it comes too often may have more; `end` may not: a sampling policy would end too early.
@@ -52,6 +55,8 @@ class ImitationConfig:
     replay: float = 0.0
     minibatch_sequences: int = 16
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    dropout: float = 0.0
     max_grad_norm: float = 1.0
     weights: dict[str, float] = field(default_factory=lambda: {"pick_up": 3.0})
     validation_episodes: int = 48
@@ -73,10 +78,10 @@ class ImitationConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        for name in ("noise", "expert_share"):
+        for name in ("noise", "expert_share", "dropout"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("rescue_after", "replay"):
+        for name in ("rescue_after", "replay", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 

@@ -1,0 +1,309 @@
+"""What a policy remembers of a home: a map of what it has seen, drawn from its own maps, depth and odometry.
+
+The maps that the encoder makes of each picture are laid onto the floor where their depth says they belong,
+relative to where the episode began. The policy reads a window around itself, turned as it is turned, at two
+scales. So it knows where it has been, what it has seen, where what it is asked for was last seen and where
+something stood in its way, without having to work that out from a hundred earlier pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from safevla.types import ACTION_ID, CELLS, DEPTH_SCALE, HEADS
+from safevla.world.compiled import compiled
+
+LAYERS = ("seen", "floor", "obstacle", "target", "visited", "blocked")
+SIGHT_SIZE = 13  # evidence and place of the target in both pictures, and as it is remembered, with its age
+SIGHTED = 0.15  # evidence from which on something may be the target
+_SEEN, _FLOOR, _OBSTACLE, _TARGET, _VISITED, _BLOCKED = range(len(LAYERS))
+_DEPTH, _FLOOR_HEAD = (CELLS * CELLS + HEADS.index(name) for name in ("depth", "floor"))
+_GRIPPER_HEAD = CELLS * CELLS + HEADS.index("gripper")
+_AHEAD, _BACK = ACTION_ID["move_ahead"], ACTION_ID["move_back"]
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """How a policy remembers where things are.
+
+    Attributes:
+        cell: side of a cell of the fine map, metres.
+        coarse: side of a cell of the coarse map, in fine cells.
+        reach: side of the fine map, in cells; what is farther from the start is not remembered.
+        window: side of what the policy reads of each map, in cells; it is in the middle.
+        farthest: depth beyond which nothing is entered, metres.
+        navigation: mount of the navigation camera: x ahead, y left, z up (m) of the base's axis on the floor,
+            yaw (left) and pitch (down) in degrees.
+        manipulation: mount of the other camera.
+        field_of_view: vertical, of both, degrees.
+    """
+
+    cell: float = 0.25
+    coarse: int = 3
+    reach: int = 144
+    window: int = 16
+    farthest: float = 8.0
+    navigation: tuple[float, ...] = (-0.02, 0.105, 1.37, 0.0, 27.0)
+    manipulation: tuple[float, ...] = (-0.06, 0.05, 1.37, -90.0, 33.0)
+    field_of_view: float = 59.0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers of both maps, rows (from ahead to behind) and columns (from left to right) of a window."""
+        return 2 * len(LAYERS), self.window, self.window
+
+    @property
+    def size(self) -> int:
+        """Numbers that are told at each step: the windows, then where the target seems to be."""
+        return math.prod(self.shape) + SIGHT_SIZE
+
+
+class SpatialMemory:
+    """Maps of N homes, each relative to where its episode began.
+
+    Args:
+        config: sizes and cameras.
+        grid: rows and columns of the encoder's maps.
+    """
+
+    def __init__(self, config: MemoryConfig, grid: tuple[int, int]) -> None:
+        self.config = config
+        mounts = (config.navigation, config.manipulation)
+        self._origins = np.array([mount[:3] for mount in mounts], np.float64)
+        self._rays, self._cell_rays = (
+            np.stack([_rays(mount, config.field_of_view, size) for mount in mounts])
+            for size in (grid, (CELLS * grid[0], CELLS * grid[1]))
+        )
+        self._cells = (config.cell, config.cell * config.coarse)
+        self._maps: tuple[np.ndarray, np.ndarray] = self._empty(0)
+        self._poses, self._targets = np.zeros((0, 3)), np.zeros((0, 5))
+
+    def _empty(self, homes: int) -> tuple[np.ndarray, np.ndarray]:
+        sides = (self.config.reach, -(-self.config.reach // self.config.coarse))
+        fine, coarse = (np.zeros((homes, side, side, len(LAYERS)), np.float32) for side in sides)
+        return fine, coarse
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Forget the homes where mask (N,) is True."""
+        if len(mask) != len(self._poses):
+            self._maps = self._empty(len(mask))
+            self._poses, self._targets = np.zeros((len(mask), 3)), np.zeros((len(mask), 5))
+        for part in (*self._maps, self._poses, self._targets):
+            part[mask] = 0.0
+
+    def observe(
+        self, maps: np.ndarray, motion: np.ndarray, last_action: np.ndarray, homes: np.ndarray
+    ) -> np.ndarray:
+        """Enter what is seen now, and return what is known around each home's robot.
+
+        Args:
+            maps: (N, CAMERAS, CHANNELS, rows, columns) of the encoder.
+            motion: (N, 6) what the last action moved, see `Observation.motion`.
+            last_action: (N,).
+            homes: (R,) which of the N; the others stay as they are.
+
+        Returns:
+            (N, size) float32, see `MemoryConfig.size`; zero for the other homes.
+        """
+        known = np.zeros((len(maps), self.config.size), np.float32)
+        windows = math.prod(self.config.shape)
+        for home in homes.tolist():
+            pose = self._poses[home]
+            _move(pose, motion[home].astype(np.float64))
+            seen = maps[home].astype(np.float32)
+            place = known[home, :windows].reshape(2, len(LAYERS), *self.config.shape[1:])
+            for scale, (layers, cell) in enumerate(zip(self._maps, self._cells, strict=True)):
+                _enter(layers[home], cell, pose, self._rays, self._origins, seen, self.config.farthest)
+                _mark(layers[home], cell, pose, int(last_action[home]), float(motion[home, 0]))
+                _read(layers[home], cell, pose, place[scale])
+            sightings = np.zeros((len(seen), 4))
+            for camera, (rays, origin) in enumerate(zip(self._cell_rays, self._origins, strict=True)):
+                _sight(seen[camera], rays, origin, sightings[camera])
+            _remember(sightings, pose, self._targets[home])
+            _tell(sightings, self._targets[home], pose, known[home, windows:])
+        return known
+
+
+def _rays(mount: tuple[float, ...], field_of_view: float, grid: tuple[int, int]) -> np.ndarray:
+    """Return (rows, columns, 3): for 1 m of depth, how far a patch's centre is ahead, left and up."""
+    rows, columns = grid
+    yaw, pitch = math.radians(mount[3]), math.radians(mount[4])
+    focal = 0.5 * rows / math.tan(math.radians(field_of_view) / 2.0)
+    right = ((np.arange(columns) + 0.5) - 0.5 * columns)[None, :, None] / focal
+    up = (0.5 * rows - (np.arange(rows) + 0.5))[:, None, None] / focal
+    ahead_axis = np.array(
+        [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), -math.sin(pitch)]
+    )
+    right_axis = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
+    up_axis = np.cross(right_axis, ahead_axis)
+    rays: np.ndarray = ahead_axis + right * right_axis + up * up_axis
+    return rays
+
+
+@compiled
+def _move(pose: np.ndarray, motion: np.ndarray) -> None:
+    """Add a motion, in the frame of before it, to a pose (x, y, yaw)."""
+    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+    pose[0] += cosine * motion[0] - sine * motion[1]
+    pose[1] += sine * motion[0] + cosine * motion[1]
+    pose[2] += motion[2]
+
+
+@compiled
+def _enter(
+    layers: np.ndarray,
+    cell: float,
+    pose: np.ndarray,
+    rays: np.ndarray,
+    origins: np.ndarray,
+    maps: np.ndarray,
+    farthest: float,
+) -> None:
+    """Lay the encoder's maps onto the floor: the most of a cell now, halfway from what it was before."""
+    side = layers.shape[0]
+    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+    touched = np.empty((rays.shape[0] * rays.shape[1] * rays.shape[2], 2), np.int64)
+    now = np.zeros((side, side, 3), np.float32)
+    new = np.zeros((side, side), np.bool_)
+    count = 0
+    for camera in range(rays.shape[0]):
+        for row in range(rays.shape[1]):
+            for column in range(rays.shape[2]):
+                depth = math.exp(DEPTH_SCALE * maps[camera, _DEPTH, row, column])
+                if depth > farthest or maps[camera, _GRIPPER_HEAD, row, column] > 0.5:
+                    continue
+                ahead = origins[camera, 0] + rays[camera, row, column, 0] * depth
+                left = origins[camera, 1] + rays[camera, row, column, 1] * depth
+                height = origins[camera, 2] + rays[camera, row, column, 2] * depth
+                if height > 1.7:
+                    continue
+                i = math.floor((pose[0] + cosine * ahead - sine * left) / cell) + side // 2
+                j = math.floor((pose[1] + sine * ahead + cosine * left) / cell) + side // 2
+                if i < 0 or j < 0 or i >= side or j >= side:
+                    continue
+                if not new[i, j]:
+                    new[i, j] = True
+                    touched[count, 0], touched[count, 1] = i, j
+                    count += 1
+                floor = maps[camera, _FLOOR_HEAD, row, column]
+                now[i, j, 0] = max(now[i, j, 0], floor)
+                if height > 0.12:
+                    now[i, j, 1] = max(now[i, j, 1], np.float32(1.0) - floor)
+                for part in range(CELLS * CELLS):
+                    now[i, j, 2] = max(now[i, j, 2], maps[camera, part, row, column])
+    for index in range(count):
+        i, j = touched[index, 0], touched[index, 1]
+        share = np.float32(0.5) if layers[i, j, _SEEN] > 0.0 else np.float32(1.0)
+        layers[i, j, _SEEN] = 1.0
+        for part in range(3):
+            layers[i, j, _FLOOR + part] += share * (now[i, j, part] - layers[i, j, _FLOOR + part])
+
+
+@compiled
+def _mark(layers: np.ndarray, cell: float, pose: np.ndarray, last_action: int, moved: float) -> None:
+    """Mark where the robot is, and what is before (or behind) it if its last move fell short."""
+    side = layers.shape[0]
+    i, j = math.floor(pose[0] / cell) + side // 2, math.floor(pose[1] / cell) + side // 2
+    if 0 <= i < side and 0 <= j < side:
+        layers[i, j, _VISITED] = 1.0
+    if (last_action == _AHEAD and moved < 0.1) or (last_action == _BACK and moved > -0.1):
+        way = 0.35 if last_action == _AHEAD else -0.35
+        i = math.floor((pose[0] + way * math.cos(pose[2])) / cell) + side // 2
+        j = math.floor((pose[1] + way * math.sin(pose[2])) / cell) + side // 2
+        if 0 <= i < side and 0 <= j < side:
+            layers[i, j, _BLOCKED] = 1.0
+
+
+@compiled
+def _read(layers: np.ndarray, cell: float, pose: np.ndarray, window: np.ndarray) -> None:
+    """Fill the window (LAYERS, n, n) around the robot: the first row is ahead, the first column left."""
+    side, size = layers.shape[0], window.shape[1]
+    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+    for row in range(size):
+        ahead = (0.5 * size - row - 0.5) * cell
+        for column in range(size):
+            left = (0.5 * size - column - 0.5) * cell
+            i = math.floor((pose[0] + cosine * ahead - sine * left) / cell) + side // 2
+            j = math.floor((pose[1] + sine * ahead + cosine * left) / cell) + side // 2
+            if 0 <= i < side and 0 <= j < side:
+                for layer in range(layers.shape[2]):
+                    window[layer, row, column] = layers[i, j, layer]
+
+
+@compiled
+def _sight(maps: np.ndarray, rays: np.ndarray, origin: np.ndarray, told: np.ndarray) -> None:
+    """Tell evidence and place (x, y, z from the robot, m) of what looks most like the target in a picture.
+
+    The place is the mean over the cells around the best one, weighted by what they have above half of it.
+    """
+    rows, columns = CELLS * maps.shape[1], CELLS * maps.shape[2]
+    best, at_row, at_column = np.float32(0.0), 0, 0
+    for row in range(rows):
+        for column in range(columns):
+            part = CELLS * (row % CELLS) + column % CELLS
+            value = maps[part, row // CELLS, column // CELLS]
+            if value > best:
+                best, at_row, at_column = value, row, column
+    told[:] = 0.0
+    if best < SIGHTED:
+        return
+    total = 0.0
+    for row in range(max(at_row - 3, 0), min(at_row + 4, rows)):
+        for column in range(max(at_column - 3, 0), min(at_column + 4, columns)):
+            part = CELLS * (row % CELLS) + column % CELLS
+            weight = maps[part, row // CELLS, column // CELLS] - 0.5 * best
+            if weight <= 0.0:
+                continue
+            depth = math.exp(DEPTH_SCALE * maps[_DEPTH, row // CELLS, column // CELLS])
+            for axis in range(3):
+                told[1 + axis] += weight * (origin[axis] + depth * rays[row, column, axis])
+            total += weight
+    told[0] = best
+    for axis in range(3):
+        told[1 + axis] /= total
+
+
+@compiled
+def _remember(sightings: np.ndarray, pose: np.ndarray, target: np.ndarray) -> None:
+    """Keep where the target was seen best: (evidence, x, y, z since the start, steps since then).
+
+    What is seen near the place that is remembered moves it; what is seen elsewhere replaces it when it is
+    as good as the memory, which fades.
+    """
+    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+    target[4] += 1.0
+    target[0] *= 0.995
+    for camera in range(sightings.shape[0]):
+        evidence = sightings[camera, 0]
+        if evidence < SIGHTED:
+            continue
+        x = pose[0] + cosine * sightings[camera, 1] - sine * sightings[camera, 2]
+        y = pose[1] + sine * sightings[camera, 1] + cosine * sightings[camera, 2]
+        z = sightings[camera, 3]
+        if math.hypot(x - target[1], y - target[2]) < 0.6 and target[0] > 0.0:
+            share = evidence / (evidence + target[0])
+            target[0] += share * (evidence - target[0])
+        elif evidence > 0.8 * target[0]:
+            share = 1.0
+            target[0] = evidence
+        else:
+            continue
+        target[1] += share * (x - target[1])
+        target[2] += share * (y - target[2])
+        target[3] += share * (z - target[3])
+        target[4] = 0.0
+
+
+@compiled
+def _tell(sightings: np.ndarray, target: np.ndarray, pose: np.ndarray, told: np.ndarray) -> None:
+    """Fill `told` (SIGHT_SIZE,): both sightings, then the remembered one in the robot's frame and its age."""
+    for camera in range(sightings.shape[0]):
+        told[4 * camera : 4 * camera + 4] = sightings[camera]
+    if target[0] > 0.0:
+        cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+        x, y = target[1] - pose[0], target[2] - pose[1]
+        told[8], told[9], told[10] = target[0], cosine * x + sine * y, cosine * y - sine * x
+        told[11], told[12] = target[3], min(target[4] / 50.0, 4.0)
