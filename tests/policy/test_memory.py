@@ -1,4 +1,4 @@
-"""The memory: its poses, places and maps against the simulator's own, and homes that do not touch each other."""
+"""The memory: its poses, places and maps against the simulator's own; homes do not touch each other."""
 
 import math
 
@@ -17,8 +17,8 @@ EVERY = np.array([True])
 
 
 def windows(known, config):
-    """Return both windows by layer, (2, layers, n, n), and what is told of the target."""
-    return known[:-SIGHT_SIZE].reshape(2, len(LAYERS), config.window, config.window), known[-SIGHT_SIZE:]
+    """Return all windows by layer, (scales, layers, n, n), and what is told of the target."""
+    return known[:-SIGHT_SIZE].reshape(-1, len(LAYERS), config.window, config.window), known[-SIGHT_SIZE:]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_target_is_told_where_it_is(walk):
 def test_remembered_floor_is_free_and_obstacles_are_not(walk):
     _, rows, _, memory, expert = walk
     (x0, y0, yaw0), *_ = rows[0]
-    layers, cell = memory._maps[0][0], memory.config.cell
+    layers, cell = memory._maps[1][0], memory.config.cells[1]
     found = {}
     for name, layer in (("floor", 1), ("obstacle", 2)):
         i, j = np.nonzero((layers[..., 0] > 0) & (layers[..., layer] > 0.9) & (layers[..., 3 - layer] < 0.1))
@@ -103,7 +103,7 @@ def test_a_window_turns_with_the_robot_and_moves_with_it():
     def look(forward=0.0, turn=0.0, action="turn_left_30"):
         motion = np.array([[forward, 0.0, turn, 0.0, 0.0, 0.0]], np.float32)
         last = np.array([ACTION_ID[action]])
-        return windows(memory.observe(nothing, motion, last, np.array([0]))[0], config)[0][0]
+        return windows(memory.observe(nothing, motion, last, np.array([0]))[0], config)[0][1]
 
     look(0.02, 0.0, "move_ahead")  # something stood in the way, 0.35 m ahead
     (row,), (column,) = np.nonzero(look()[LAYERS.index("blocked")])

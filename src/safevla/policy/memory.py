@@ -30,9 +30,8 @@ class MemoryConfig:
     """How a policy remembers where things are.
 
     Attributes:
-        cell: side of a cell of the fine map, metres.
-        coarse: side of a cell of the coarse map, in fine cells.
-        reach: side of the fine map, in cells; what is farther from the start is not remembered.
+        cells: sides of the cells of the maps, metres: fine for what stands in the way, coarse for the home.
+        reach: how far from the start, along each axis, things are remembered, metres.
         window: side of what the policy reads of each map, in cells; it is in the middle.
         farthest: depth beyond which nothing is entered, metres.
         navigation: mount of the navigation camera: x ahead, y left, z up (m) of the base's axis on the floor,
@@ -41,10 +40,9 @@ class MemoryConfig:
         field_of_view: vertical, of both, degrees.
     """
 
-    cell: float = 0.25
-    coarse: int = 3
-    reach: int = 144
-    window: int = 16
+    cells: tuple[float, ...] = (0.1, 0.3, 1.0)
+    reach: float = 18.0
+    window: int = 12
     farthest: float = 8.0
     navigation: tuple[float, ...] = (-0.02, 0.105, 1.37, 0.0, 27.0)
     manipulation: tuple[float, ...] = (-0.06, 0.05, 1.37, -90.0, 33.0)
@@ -52,8 +50,8 @@ class MemoryConfig:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Layers of both maps, rows (from ahead to behind) and columns (from left to right) of a window."""
-        return 2 * len(LAYERS), self.window, self.window
+        """Layers of all maps, rows (from ahead to behind) and columns (from left to right) of a window."""
+        return len(self.cells) * len(LAYERS), self.window, self.window
 
     @property
     def size(self) -> int:
@@ -77,14 +75,16 @@ class SpatialMemory:
             np.stack([_rays(mount, config.field_of_view, size) for mount in mounts])
             for size in (grid, (CELLS * grid[0], CELLS * grid[1]))
         )
-        self._cells = (config.cell, config.cell * config.coarse)
-        self._maps: tuple[np.ndarray, np.ndarray] = self._empty(0)
+        sides = [2 * math.ceil(config.reach / cell) for cell in config.cells]
+        self._scratch = [
+            (np.zeros((side, side, 3), np.float32), np.zeros((side, side), bool)) for side in sides
+        ]
+        self._maps = self._empty(0)
         self._poses, self._targets = np.zeros((0, 3)), np.zeros((0, 5))
 
-    def _empty(self, homes: int) -> tuple[np.ndarray, np.ndarray]:
-        sides = (self.config.reach, -(-self.config.reach // self.config.coarse))
-        fine, coarse = (np.zeros((homes, side, side, len(LAYERS)), np.float32) for side in sides)
-        return fine, coarse
+    def _empty(self, homes: int) -> list[np.ndarray]:
+        """Return maps (homes, side, side, layers) of each scale in which nothing is known."""
+        return [np.zeros((homes, len(new), len(new), len(LAYERS)), np.float32) for _, new in self._scratch]
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the homes where mask (N,) is True."""
@@ -114,9 +114,12 @@ class SpatialMemory:
             pose = self._poses[home]
             _move(pose, motion[home].astype(np.float64))
             seen = maps[home].astype(np.float32)
-            place = known[home, :windows].reshape(2, len(LAYERS), *self.config.shape[1:])
-            for scale, (layers, cell) in enumerate(zip(self._maps, self._cells, strict=True)):
-                _enter(layers[home], cell, pose, self._rays, self._origins, seen, self.config.farthest)
+            place = known[home, :windows].reshape(-1, len(LAYERS), *self.config.shape[1:])
+            for scale, cell in enumerate(self.config.cells):
+                layers, scratch = self._maps[scale], self._scratch[scale]
+                _enter(
+                    layers[home], *scratch, cell, pose, self._rays, self._origins, seen, self.config.farthest
+                )
                 _mark(layers[home], cell, pose, int(last_action[home]), float(motion[home, 0]))
                 _read(layers[home], cell, pose, place[scale])
             sightings = np.zeros((len(seen), 4))
@@ -155,6 +158,8 @@ def _move(pose: np.ndarray, motion: np.ndarray) -> None:
 @compiled
 def _enter(
     layers: np.ndarray,
+    now: np.ndarray,
+    new: np.ndarray,
     cell: float,
     pose: np.ndarray,
     rays: np.ndarray,
@@ -162,12 +167,13 @@ def _enter(
     maps: np.ndarray,
     farthest: float,
 ) -> None:
-    """Lay the encoder's maps onto the floor: the most of a cell now, halfway from what it was before."""
+    """Lay the encoder's maps onto the floor: the most of a cell now, halfway from what it was before.
+
+    `now` (side, side, 3) and `new` (side, side) are scratch, zero before and after.
+    """
     side = layers.shape[0]
     cosine, sine = math.cos(pose[2]), math.sin(pose[2])
     touched = np.empty((rays.shape[0] * rays.shape[1] * rays.shape[2], 2), np.int64)
-    now = np.zeros((side, side, 3), np.float32)
-    new = np.zeros((side, side), np.bool_)
     count = 0
     for camera in range(rays.shape[0]):
         for row in range(rays.shape[1]):
@@ -198,8 +204,10 @@ def _enter(
         i, j = touched[index, 0], touched[index, 1]
         share = np.float32(0.5) if layers[i, j, _SEEN] > 0.0 else np.float32(1.0)
         layers[i, j, _SEEN] = 1.0
+        new[i, j] = False
         for part in range(3):
             layers[i, j, _FLOOR + part] += share * (now[i, j, part] - layers[i, j, _FLOOR + part])
+            now[i, j, part] = 0.0
 
 
 @compiled

@@ -169,7 +169,9 @@ class MemoryReader(nn.Module):
             nn.Flatten(),
         )
         self.maps.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.join = nn.Linear(second * (rows // 2) * (columns // 2) + SIGHT_SIZE, config.width)
+        read = second * (rows // 2) * (columns // 2)
+        self.norm = nn.LayerNorm(read)  # without it the maps are too faint to be learned from
+        self.join = nn.Linear(read + SIGHT_SIZE, config.width)
         nn.init.zeros_(self.join.weight)
         nn.init.zeros_(self.join.bias)
 
@@ -177,7 +179,7 @@ class MemoryReader(nn.Module):
         """Return (M, width) from what a memory tells, (M, size)."""
         windows, sights = known[:, :-SIGHT_SIZE], known[:, -SIGHT_SIZE:]
         maps = windows.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
-        return cast(Tensor, self.join(torch.cat([self.maps(maps), sights], dim=1)))
+        return cast(Tensor, self.join(torch.cat([self.norm(self.maps(maps)), sights], dim=1)))
 
 
 class Trunk(nn.Module):
