@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from safevla.policy.presets import make_policy
 from safevla.pretrain import imitation
 from safevla.pretrain.imitation import ExpertDriven, ImitationConfig, imitate, load_round, save_round
 from safevla.rollout import play
@@ -233,3 +234,47 @@ def test_two_processes_play_the_same_episodes(tmp_path):
             np.testing.assert_array_equal(ours.actions, theirs.actions)
             np.testing.assert_array_equal(ours.extras["label"], theirs.extras["label"])
     assert lines(tmp_path / "one") == lines(tmp_path / "two")
+
+
+def learned(dropout=0.0, weight_decay=0.0, seed=0):
+    """Return the actor of the smallest preset after two passes over made-up episodes, and its metrics."""
+    policy = make_policy("tiny-64", ())
+    rng = np.random.default_rng(0)
+    episodes = []
+    for number in range(6):
+        length = 5 + number
+        kept = {
+            "features": rng.random((length, policy.config.feature_size)).astype(np.float16),
+            "holding": np.zeros(length, np.int64),
+            "last_action": rng.integers(0, 20, length),
+            "label": rng.integers(0, 20, length),
+        }
+        episodes.append(SimpleNamespace(scenario=scenario(number, "Fetch"), length=length, extras=kept))
+        episodes[-1].actions = kept["label"]
+    config = ImitationConfig(
+        dropout=dropout, weight_decay=weight_decay, seed=seed, epochs=2, minibatch_sequences=2
+    )
+    parameters = list(policy.policy_parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=weight_decay)
+    state = torch.get_rng_state()
+    metrics = imitation.fit(policy, optimiser, episodes, config, 1)
+    assert torch.equal(torch.get_rng_state(), state)  # who draws random numbers elsewhere is not disturbed
+    assert not any(module.training for module in policy.modules())
+    return torch.cat([parameter.detach().flatten() for parameter in parameters]), metrics
+
+
+def test_dropout_repeats_and_is_for_learning_alone():
+    plain, metrics = learned()
+    dropped, with_dropout = learned(dropout=0.3)
+    again, _ = learned(dropout=0.3)
+    other, _ = learned(dropout=0.3, seed=1)
+    assert torch.equal(dropped, again)
+    assert not torch.equal(dropped, plain) and not torch.equal(dropped, other)
+    assert with_dropout["loss/action"] > metrics["loss/action"]
+    for bad in ({"dropout": 1.5}, {"weight_decay": -1.0}):
+        with pytest.raises(ValueError, match="expected 0"):
+            ImitationConfig(**bad)
+
+
+def test_weight_decay_shrinks_weights():
+    assert learned(weight_decay=1.0)[0].norm() < learned()[0].norm()
