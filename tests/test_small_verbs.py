@@ -9,7 +9,7 @@ from safevla import doctor
 from safevla.assure.evaluate import load_table, policies_of
 from safevla.cli import main
 from safevla.config import ConfigError
-from safevla.policy.checkpoint import load_policy, shipped_names
+from safevla.policy.checkpoint import load_policy, save_policy, shipped_names
 from safevla.policy.presets import make_policy
 from safevla.tasks.sampling import scenario_sets
 from safevla.types import TASKS
@@ -64,19 +64,21 @@ def test_list_names_everything_that_a_flag_accepts(capsys):
         assert name in text.split(), name
 
 
-def test_imitation_can_start_from_the_actor_of_another_policy():
+def test_imitation_can_start_from_the_actor_of_another_policy(tmp_path):
     policy, other = make_policy("tiny"), load_policy("rl")
     eyes = {name: value.clone() for name, value in policy.state_dict().items() if name.startswith("encoder.")}
     set_trunks(policy, "rl")
     theirs = other.state_dict()
     for name, value in policy.state_dict().items():
         assert torch.equal(value, eyes[name] if name in eyes else theirs[name])
+    without = make_policy("tiny-motion", seed=5)
     heir = make_policy("tiny-memory")
-    set_trunks(heir, "chores")
-    theirs = load_policy("chores").state_dict()
+    set_trunks(heir, str(save_policy(without, tmp_path / "without", half=False)))
+    theirs = without.state_dict()
     for name, value in heir.state_dict().items():
         if not name.startswith("encoder.") and "memory" not in name:
             assert torch.equal(value, theirs[name])
-    for preset, source in (("tiny", "random"), ("tiny", "chores"), ("tiny-motion", "rl")):
+    pairs = (("tiny", "random"), ("tiny", "chores"), ("tiny-motion", "chores"), ("tiny-motion", "rl"))
+    for preset, source in pairs:
         with pytest.raises(ConfigError, match="has no actor of this preset's sizes"):
             set_trunks(make_policy(preset), source)

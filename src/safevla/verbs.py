@@ -362,12 +362,17 @@ def set_trunks(policy: Any, source: str) -> None:
     """
     start = load_policy_for(source, policy.constraints)
     theirs = {} if not hasattr(start, "state_dict") else start.state_dict()
-    wanted = {name: value for name, value in policy.state_dict().items() if not name.startswith("encoder.")}
+    theirs, wanted = (
+        {name: value for name, value in weights.items() if not name.startswith("encoder.")}
+        for weights in (theirs, policy.state_dict())
+    )
     if not any("memory" in name for name in theirs):
         wanted = {name: value for name, value in wanted.items() if "memory" not in name}
-    if any(name not in theirs or theirs[name].shape != value.shape for name, value in wanted.items()):
+    if {name: value.shape for name, value in theirs.items()} != {
+        name: value.shape for name, value in wanted.items()
+    }:
         raise ConfigError(f"policy '{source}' has no actor of this preset's sizes; choose its --preset")
-    policy.load_state_dict(policy.state_dict() | {name: theirs[name] for name in wanted})
+    policy.load_state_dict(policy.state_dict() | theirs)
 
 
 def _success_note(metrics: dict[str, float]) -> str:
