@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safevla.policy.vla import SequenceBatch
+from safevla.policy.trunk import SequenceBatch
 from safevla.types import Episode, Event, Observation, Scenario, Step, with_person
 
 # Called after each step as observer(env, step, active (N,) bool, playing (N,) index of the scenario or -1).

@@ -13,7 +13,8 @@ from safevla.policy.backbone import Backbone, BackboneConfig
 from safevla.policy.checkpoint import load_policy, save_policy
 from safevla.policy.presets import PRESETS
 from safevla.policy.protocol import check_compatible
-from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
+from safevla.policy.trunk import TrunkConfig
+from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
 from safevla.rollout import play, sequence_batch
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.sampling import load_scenarios

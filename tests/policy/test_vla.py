@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from safevla.policy.presets import make_policy
-from safevla.policy.vla import SequenceBatch, VisionLanguageActionPolicy
+from safevla.policy.trunk import SequenceBatch
+from safevla.policy.vla import VisionLanguageActionPolicy
 from safevla.types import ACTIONS, NO_ACTION, Observation
 
 CONSTRAINTS = ("corner", "blind_spot")

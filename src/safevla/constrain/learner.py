@@ -17,7 +17,7 @@ from torch import Tensor
 from safevla.constrain import ppo
 from safevla.constrain.multiplier import Multipliers
 from safevla.constrain.settings import TrainConfig
-from safevla.policy.vla import SequenceBatch
+from safevla.policy.trunk import SequenceBatch
 from safevla.rollout import evaluate_all, length_buckets, pad, save_atomically, sequence_batch, take
 from safevla.safety.aggregation import aggregate, charge_excess
 from safevla.types import Episode

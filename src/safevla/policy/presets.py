@@ -8,7 +8,8 @@ from safevla.config import nearest
 from safevla.policy.backbone import BackboneConfig
 from safevla.policy.encoder import EncoderConfig
 from safevla.policy.memory import MemoryConfig
-from safevla.policy.vla import PolicyConfig, TrunkConfig, VisionLanguageActionPolicy
+from safevla.policy.trunk import TrunkConfig
+from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
 from safevla.types import PATCH
 
 # Told what its last action moved, in homes of all size classes; an encoder and trunks that take less time.
