@@ -19,11 +19,16 @@ safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encod
   --out "$out/imitate" --resume
 stage "imitate ends"
 
-# Elicit, constrain, assure on the frozen set.
+# Elicit and constrain. Episodes of training are cut off after 240 steps, since a policy that is stuck learns nothing more.
 safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
-  --assure.scenarios safety-chores-val --assure.episodes 200 --train.total_steps 200000 --train.iterations 1000 \
-  --processes "$processes" --out "$out/align" --resume
+  --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --world.horizon 240 \
+  --train.total_steps 260000 --train.kl_to_imitation 0.03 --processes "$processes" --out "$out/align" --resume
 stage "align ends"
+
+# Assure: the frozen set, with the horizons of its size classes.
+safevla assure --policy "imitation=$out/imitate/checkpoint,rl=$out/align/rl/checkpoint,isa=$out/align/isa/checkpoint" \
+  --task $tasks --scenarios safety-chores-val --episodes 200 --videos 0 --processes "$processes" --out "$out/val" --resume
+stage "assure ends"
 
 # What perception costs the imitation policy, and whether it listens.
 policy="$out/imitate/checkpoint"

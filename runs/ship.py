@@ -58,7 +58,9 @@ def ship_judged(folder: Path, name: str) -> None:
     policies = list(dict.fromkeys(table["policy"].to_pylist()))
     first, second = ("isa", "rl") if {"isa", "rl"} <= set(policies) else (policies[-1], policies[0])
     head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
-    numbers = {"rows": summarise(table), "comparison": compare(table, first, second)}
+    numbers: dict[str, Any] = {"rows": summarise(table)}
+    if first != second:
+        numbers["comparison"] = compare(table, first, second)
     # None where all homes are of one class, or no target is described.
     parts = {"classes": summarise_classes(table), "descriptions": summarise_descriptions(table)}
     write(name, head | numbers | {key: rows for key, rows in parts.items() if rows})
