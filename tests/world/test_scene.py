@@ -178,5 +178,5 @@ def test_the_arena_of_a_state_that_is_gone_belongs_to_the_system_again():
 
 
 def _address_space() -> int:
-    """Return the bytes that are mapped; what else a run of tests maps meanwhile is much less than an arena."""
+    """Return the bytes that are mapped; what else is mapped meanwhile is much less than an arena."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
