@@ -116,6 +116,19 @@ def test_total_steps_ends_the_run_and_every_metric_is_there(tmp_path):
     assert all(line["multiplier/greedy"] == 0.0 for line in lines)
 
 
+def test_several_tasks_are_told_apart(tmp_path):
+    train(replace(SMALL, iterations=2), ToyPolicy(), ToyEnv(4), DOMAIN, [], tmp_path / "both")
+    for number, line in enumerate((tmp_path / "both" / "metrics.jsonl").read_text().splitlines()):
+        told = json.loads(line)
+        played = draw_scenarios(SMALL, number, DOMAIN, [])
+        total = sum(told[f"rollout/success/{item.task}"] for item in played)
+        assert total / len(played) == pytest.approx(told["rollout/success"])
+        assert told["rollout/success/ObjNav"] != told["rollout/success/Fetch"]
+    one = [item for item in DOMAIN if item.task == "ObjNav"]
+    train(replace(SMALL, iterations=1), ToyPolicy(), ToyEnv(4), one, [], tmp_path / "one")
+    assert "rollout/success/" not in (tmp_path / "one" / "metrics.jsonl").read_text()
+
+
 def test_draws_mix_domain_and_archive_by_weight_and_repeat():
     config = replace(SMALL, archive_fraction=0.25, episodes_per_iteration=40)
     drawn = draw_scenarios(config, 3, DOMAIN, ARCHIVE, [0.0, 0.0, 1.0, 0.0])

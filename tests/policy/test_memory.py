@@ -11,6 +11,8 @@ from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.expert import Expert
 from safevla.tasks.sampling import load_scenarios
 from safevla.types import ACTION_ID, CHANNELS, NO_ACTION
+from safevla.world.house import generate
+from safevla.world.scene import compile_scene
 
 GRID = (14, 14)
 EVERY = np.array([True])
@@ -145,3 +147,15 @@ def test_a_memory_needs_maps_and_motion():
     with pytest.raises(ValueError, match="needs both"):
         type(config)(memory=MemoryConfig())
     assert make_policy("tiny-memory", ()).config == type(config)(**{**vars(config), "constraints": ()})
+
+
+def test_the_cameras_are_those_of_the_robot():
+    scene = compile_scene(generate(0))
+    config = MemoryConfig()
+    for camera, mount in zip(scene.robot.cameras, (config.navigation, config.manipulation), strict=True):
+        np.testing.assert_allclose(scene.model.cam_pos[camera], mount[:3])
+        assert scene.model.cam_fovy[camera] == config.field_of_view
+        rotation = scene.model.cam_mat0[camera].reshape(3, 3)  # of the robot as it is made: yaw 0
+        yaw, pitch = math.radians(mount[3]), math.radians(mount[4])
+        ahead = (math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), -math.sin(pitch))
+        np.testing.assert_allclose(-rotation[:, 2], ahead, atol=1e-6)

@@ -1,7 +1,7 @@
 """What a policy remembers of a home: a map of what it has seen, drawn from its own maps, depth and odometry.
 
 The maps that the encoder makes of each picture are laid onto the floor where their depth says they belong,
-relative to where the episode began. The policy reads a window around itself, turned as it is turned, at two
+relative to where the episode began. The policy reads a window around itself, turned as it is turned, at three
 scales. So it knows where it has been, what it has seen, where what it is asked for was last seen and where
 something stood in its way, without having to work that out from a hundred earlier pictures.
 """
@@ -19,7 +19,7 @@ from safevla.world.compiled import compiled
 LAYERS = ("seen", "floor", "obstacle", "target", "visited", "blocked")
 SIGHT_SIZE = 13  # evidence and place of the target in both pictures, and as it is remembered, with its age
 SIGHTED = 0.15  # evidence from which on something may be the target
-_SEEN, _FLOOR, _OBSTACLE, _TARGET, _VISITED, _BLOCKED = range(len(LAYERS))
+_SEEN, _FLOOR, _, _, _VISITED, _BLOCKED = range(len(LAYERS))
 _DEPTH, _FLOOR_HEAD = (CELLS * CELLS + HEADS.index(name) for name in ("depth", "floor"))
 _GRIPPER_HEAD = CELLS * CELLS + HEADS.index("gripper")
 _AHEAD, _BACK = ACTION_ID["move_ahead"], ACTION_ID["move_back"]
