@@ -64,6 +64,16 @@ def _norm(width: int, used: bool) -> nn.Module:
     return nn.BatchNorm2d(width, momentum=0.01) if used else nn.Identity()
 
 
+def _undo_itself(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Take a batch normalisation's statistics from its input, and let its scale and shift undo them."""
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_((variance + norm.eps).sqrt())
+    norm.bias.copy_(mean)
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut."""
 
@@ -184,6 +194,25 @@ class PerceptionEncoder(nn.Module):
                 setattr(module, norm, nn.Identity())
         net.load_state_dict(merged.state_dict())
         return net
+
+    @torch.no_grad()
+    def normalise_as(self, pictures: torch.Tensor, camera: torch.Tensor) -> None:
+        """Set the normalisations so that they change nothing in these pictures: the opposite of `folded`.
+
+        Statistics become those of the pictures, scale and shift undo them. So weights that were folded can be
+        trained further with normalisation.
+
+        Args:
+            pictures: (B, H, W, 3) uint8, a few hundred of many homes.
+            camera: (B,) int64.
+        """
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        hooks = [norm.register_forward_pre_hook(_undo_itself) for norm in norms]
+        training = self.training
+        self.eval()(pictures, camera)
+        self.train(training)
+        for hook in hooks:
+            hook.remove()
 
     def match(self, cells: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Return logits that cells show what sentences speak of.

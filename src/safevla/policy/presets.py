@@ -24,8 +24,8 @@ PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
     "tiny": PolicyConfig(),
     "tiny-motion": _MOTION,
-    # The same with a map of what it has seen.
-    "tiny-memory": replace(_MOTION, memory=MemoryConfig()),
+    # The same with a map of what it has seen, and one more block for small things.
+    "tiny-memory": replace(_MOTION, memory=MemoryConfig(), encoder=replace(_MOTION.encoder, fine_blocks=2)),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(
         resolution=224,

@@ -23,6 +23,7 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
+from safevla.policy.checkpoint import load_policy
 from safevla.policy.encoder import EncoderConfig, Maps, PerceptionEncoder, use_half
 from safevla.policy.presets import preset_config
 from safevla.policy.text import TextEncoder
@@ -45,6 +46,7 @@ from safevla.world.catalogue import CATEGORIES, TYPES
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 24  # sentences compared with each picture in training
+_STATISTICS = 512  # pictures that the normalisations of an encoder begin with that was folded for use
 _ASKED_FOR = np.array([name in TARGET_CATEGORIES for name in CATEGORIES])
 STATE_NAME, ENCODER_NAME = "state.pt", "encoder.pt"
 # What reading a damaged or foreign file can raise.
@@ -89,24 +91,19 @@ class PhraseBook:
 
 
 def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose QUERIES categories per picture: up to three quarters from what is in it, the rest at random.
+    """Choose QUERIES categories per picture: what a robot may be sent for, then what is seen, some others.
 
-    What a robot may be sent for is favoured among the rest: it is what must not be confused.
+    Every target is asked for in every picture: that is what must neither be missed nor taken for another.
 
     Args:
         counts: (B, K, R, C) pixels per category and cell.
         rng: source of the choice.
 
     Returns:
-        (B, QUERIES) int64 category ids; a row may hold fewer distinct ones only if K < QUERIES.
+        (B, QUERIES) int64 category ids, the targets first; distinct as long as QUERIES <= K.
     """
     present = np.asarray(counts.any((2, 3)))
-    priority = rng.random(present.shape) + np.where(present, 2.0, 0.3 * _ASKED_FOR)
-    limit = 3 * QUERIES // 4
-    crowded = np.flatnonzero(present.sum(1) > limit)
-    for row in crowded:
-        surplus = rng.permutation(np.flatnonzero(present[row]))[limit:]
-        priority[row, surplus] = -1.0
+    priority = rng.random(present.shape) + np.where(_ASKED_FOR, 2.0, 0.7 * present)
     chosen = np.argsort(-priority, axis=1, kind="stable")[:, :QUERIES]
     return np.asarray(chosen, np.int64)
 
@@ -170,7 +167,7 @@ class Trainer:
         self.half = use_half(config.precision)
         self.net = PerceptionEncoder(sizes.encoder, norm=True)
         if config.start:
-            self._start_from(Path(config.start))
+            self._start_from(config.start)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -180,17 +177,21 @@ class Trainer:
         self.pictures = 0  # drawn by all workers together
         self.seconds = 0.0
 
-    def _start_from(self, folder: Path) -> None:
-        """Take over the weights of another run; ValueError if they are not of such a net."""
-        path = folder / STATE_NAME
+    def _start_from(self, source: str) -> None:
+        """Take over the weights of a run's folder, or of a policy; ValueError if they are not of such a net."""
+        path = Path(source) / STATE_NAME
         try:
-            missing, unknown = self.net.load_state_dict(
-                torch.load(path, weights_only=True)["net"], strict=False
-            )
-            if unknown or any("blocks." not in name for name in missing):
+            weights = torch.load(path, weights_only=True)["net"] if path.exists() else _encoder_of(source)
+            missing, unknown = self.net.load_state_dict(weights, strict=False)
+            if unknown or any("blocks." not in name and "norm." not in name for name in missing):
                 raise ValueError("it is of an encoder of other sizes")
         except _DAMAGED as error:
-            raise ValueError(f"cannot start from {path}: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"cannot start from {source}: {str(error).splitlines()[0]}") from error
+        if not path.exists():
+            seen = ViewSampler(
+                self.config.seed, "train", self.resolution, 16, 16, size_class=self.config.size_class
+            ).draw(_STATISTICS)
+            self.net.normalise_as(torch.from_numpy(seen.images), torch.from_numpy(seen.camera))
 
     def begin(self) -> None:
         """Make the sampler; what it draws depends on where the run stands, so that a resumed run goes on."""
@@ -287,6 +288,14 @@ class Trainer:
         except _DAMAGED as error:
             raise ValueError(f"cannot resume from {path}: {str(error).splitlines()[0]}") from error
         self.pictures, self.seconds = state["pictures"], state["seconds"]
+
+
+def _encoder_of(policy: str) -> dict[str, torch.Tensor]:
+    """Return the weights of a policy's encoder; ValueError if there is no such policy or it has none."""
+    encoder = getattr(load_policy(policy), "encoder", None)
+    if not isinstance(encoder, PerceptionEncoder):
+        raise ValueError("it is neither the folder of a pretraining nor a policy with such an encoder")
+    return encoder.float().state_dict()
 
 
 def pretrain(

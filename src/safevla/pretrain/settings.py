@@ -101,8 +101,8 @@ class PerceptionConfig:
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         focus: share of the places from which a small thing is looked at that a robot may be sent for, from
             up to 2 m away.
-        start: folder of an earlier pretraining whose weights this one begins with; blocks that it had not
-            change nothing at first. "" begins with random weights.
+        start: folder of an earlier pretraining, or a policy, whose weights this one begins with; blocks that
+            it had not change nothing at first. "" begins with random weights.
         precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
         save_minutes: time between checkpoints, each with a quick look at validation pictures.
         validation_pictures: pictures of validation homes for the final table; a quarter for the quick looks.
