@@ -178,7 +178,7 @@ class Trainer:
         self.seconds = 0.0
 
     def _start_from(self, source: str) -> None:
-        """Take over the weights of a run's folder, or of a policy; ValueError if they are not of such a net."""
+        """Take over weights of a run's folder, or of a policy; ValueError if they are not of such a net."""
         path = Path(source) / STATE_NAME
         try:
             weights = torch.load(path, weights_only=True)["net"] if path.exists() else _encoder_of(source)
