@@ -103,62 +103,96 @@ def play(
         say so, and have another hash than without.
     """
     scenarios = with_person(scenarios, getattr(env, "person", False))
-    generators = _episode_generators(scenarios, seed)
-    played: list[_Recording | None] = [None] * env.num_envs
-    episodes: dict[int, Episode] = {}
-    turns = _All(len(scenarios)) if turns is None else turns
-    wants_values = not {"values", "bootstrap"}.isdisjoint(keep)
-    observation: Observation | None = None
+    game = _Game(env, policy, scenarios, seed, tuple(keep), progress, turns)
+    while game.seat():
+        decision = game.decide(greedy)
+        game.finish_truncated(decision)
+        if any(recording is not None for recording in game.played):
+            game.step(decision, observer)
+    return [game.episodes[index] for index in sorted(game.episodes)]
 
-    def finish(home: int, bootstrap: np.ndarray | None) -> None:
-        recording = played[home]
-        assert recording is not None
-        episodes[recording.index] = recording.episode(env.constraints, bootstrap)
-        played[home] = None
-        if progress is not None:
-            progress(len(episodes), len(scenarios))
 
-    while True:
-        free = [home for home in range(env.num_envs) if played[home] is None]
-        chosen = turns.take(len(free)) if free else []
-        if chosen:
-            started = free[: len(chosen)]
-            for home, index in zip(started, chosen, strict=True):
-                played[home] = _Recording(index, scenarios[index], generators[index], tuple(keep))
-            mask = _mask(env.num_envs, started)
-            # At the very start all is forgotten: the policy may have played elsewhere, with other homes.
-            forgotten = np.ones_like(mask) if observation is None else mask
-            observation = env.reset(mask, [scenarios[index] for index in chosen])
-            policy.reset(forgotten)
-        elif len(free) == env.num_envs:
-            return [episodes[index] for index in sorted(episodes)]
-        assert observation is not None
-        playing = np.array([item is not None for item in played])
-        observation = replace(observation, active=playing, wants_values=wants_values)
-        decision = policy.act(observation, None if greedy else _draw(played))
+class _Game:
+    """The homes of one call of `play`, who plays in them and what came of it."""
 
-        # A truncated episode waits one turn, so that its last value comes with everybody's next decision.
-        for home, recording in enumerate(played):
+    def __init__(
+        self,
+        env: VectorEnvironment,
+        policy: Actor,
+        scenarios: Sequence[Scenario],
+        seed: int | tuple[int, ...],
+        keep: tuple[str, ...],
+        progress: Callable[[int, int], None] | None,
+        turns: Turns | None,
+    ) -> None:
+        self.env, self.policy, self.scenarios, self.keep, self.progress = (
+            env,
+            policy,
+            scenarios,
+            keep,
+            progress,
+        )
+        self.generators = _episode_generators(scenarios, seed)
+        self.turns: Turns = _All(len(scenarios)) if turns is None else turns
+        self.wants_values = not {"values", "bootstrap"}.isdisjoint(keep)
+        self.played: list[_Recording | None] = [None] * env.num_envs
+        self.episodes: dict[int, Episode] = {}
+        self.observation: Observation | None = None
+
+    def seat(self) -> bool:
+        """Give free homes their next scenarios; False when nothing is played and nothing is left."""
+        free = [home for home, recording in enumerate(self.played) if recording is None]
+        chosen = self.turns.take(len(free)) if free else []
+        if not chosen:
+            return len(free) < len(self.played)
+        started = free[: len(chosen)]
+        for home, index in zip(started, chosen, strict=True):
+            self.played[home] = _Recording(index, self.scenarios[index], self.generators[index], self.keep)
+        mask = _mask(len(self.played), started)
+        # At the very start all is forgotten: the policy may have played elsewhere, with other homes.
+        forgotten = np.ones_like(mask) if self.observation is None else mask
+        self.observation = self.env.reset(mask, [self.scenarios[index] for index in chosen])
+        self.policy.reset(forgotten)
+        return True
+
+    def decide(self, greedy: bool) -> Any:
+        """Return the policy's decision for all homes."""
+        assert self.observation is not None
+        playing = np.array([recording is not None for recording in self.played])
+        self.observation = replace(self.observation, active=playing, wants_values=self.wants_values)
+        return self.policy.act(self.observation, None if greedy else _draw(self.played))
+
+    def finish_truncated(self, decision: Any) -> None:
+        """End the episodes whose last value was waited for: it comes with everybody's next decision."""
+        for home, recording in enumerate(self.played):
             if recording is not None and recording.truncated:
-                finish(home, np.asarray(decision.values[home], dtype=np.float32))
-        active = np.array([recording is not None for recording in played])
-        if not active.any():
-            continue
+                self._finish(home, recording, np.asarray(decision.values[home], dtype=np.float32))
+
+    def step(self, decision: Any, observer: Observer | None) -> None:
+        """Act in the homes that are played in, and record it."""
+        assert self.observation is not None
+        active = np.array([recording is not None for recording in self.played])
         actions = np.where(active, np.asarray(decision.action, dtype=np.int64), 0)
-        before = _positions(env, active)
-        step = env.step(actions, active)
-        moved = np.hypot(*(_positions(env, active) - before).T)
+        before = _positions(self.env, active)
+        step = self.env.step(actions, active)
+        moved = np.hypot(*(_positions(self.env, active) - before).T)
         if observer is not None:
-            numbers = np.array([-1 if recording is None else recording.index for recording in played])
-            observer(env, step, active, numbers)
-        for home, recording in enumerate(played):
+            numbers = np.array([-1 if recording is None else recording.index for recording in self.played])
+            observer(self.env, step, active, numbers)
+        for home, recording in enumerate(self.played):
             if recording is None:
                 continue
-            recording.add(home, actions[home], decision, observation, step, moved[home])
-            waits = recording.truncated and "bootstrap" in keep
+            recording.add(home, actions[home], decision, self.observation, step, moved[home])
+            waits = recording.truncated and "bootstrap" in self.keep
             if step.terminated[home] or (recording.truncated and not waits):
-                finish(home, None)
-        observation = step.observation
+                self._finish(home, recording, None)
+        self.observation = step.observation
+
+    def _finish(self, home: int, recording: _Recording, bootstrap: np.ndarray | None) -> None:
+        self.episodes[recording.index] = recording.episode(self.env.constraints, bootstrap)
+        self.played[home] = None
+        if self.progress is not None:
+            self.progress(len(self.episodes), len(self.scenarios))
 
 
 @dataclass

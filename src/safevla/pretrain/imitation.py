@@ -198,32 +198,43 @@ def imitate(
         for number in range(done, config.rounds):
             if config.time_budget is not None and used >= config.time_budget:
                 break
-            started = time.perf_counter()
+            clock = _Clock()
             chosen = _draw(config, number, scenarios)
             played = group.run(play_round, chosen, (config, number, expert), progress)
             new = _taught(played, number)
             save_round(out_dir / f"round_{number:02d}.npz", new)
             data += new
-            collected = time.perf_counter()
             metrics = {"data/steps": float(sum(item.length for item in data)), "data/episodes": len(data)}
-            metrics |= _by_task("collect", played)
+            metrics |= _by_task("collect", played) | clock.lap("perf/collect_s")
             with torch_threads(processes):
                 metrics |= fit(policy, optimiser, data, config, number, recent=len(new))
-            fitted = time.perf_counter()
+            metrics |= clock.lap("perf/fit_s")
             if (number + 1) % config.validation_every == 0 or number + 1 == config.rounds:
                 metrics |= judge(group, judged, config.seed)
-            ended = time.perf_counter()
-            used += ended - started
-            metrics |= {
-                "perf/collect_s": collected - started,
-                "perf/fit_s": fitted - collected,
-                "perf/judge_s": ended - fitted,
-                "perf/used_s": used,
-            }
+            metrics |= clock.lap("perf/judge_s")
+            used += clock.total
+            metrics["perf/used_s"] = used
             _save(out_dir, policy, optimiser, number + 1, used, metrics)
             if on_round is not None:
                 on_round(number, metrics)
     return policy
+
+
+class _Clock:
+    """Seconds of the parts of a round."""
+
+    def __init__(self) -> None:
+        self.started = self.last = time.perf_counter()
+
+    def lap(self, name: str) -> Metrics:
+        """Return the seconds since the last call under a name."""
+        before, self.last = self.last, time.perf_counter()
+        return {name: self.last - before}
+
+    @property
+    def total(self) -> float:
+        """Seconds up to the last lap."""
+        return self.last - self.started
 
 
 def play_round(
