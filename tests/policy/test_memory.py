@@ -10,7 +10,7 @@ from safevla.policy.presets import make_policy, preset_config
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.expert import Expert
 from safevla.tasks.sampling import load_scenarios
-from safevla.types import ACTION_ID, CHANNELS, NO_ACTION
+from safevla.types import ACTION_ID, ACTIONS, CHANNELS, NO_ACTION
 from safevla.world.house import generate
 from safevla.world.scene import compile_scene
 
@@ -143,7 +143,7 @@ def test_homes_do_not_touch_each_other():
 
 def test_a_memory_needs_maps_and_motion():
     config = preset_config("tiny-memory")
-    assert config.feature_size == 2 * CHANNELS * 196 + 9 + config.memory.size
+    assert config.feature_size == 2 * CHANNELS * 196 + 9 + config.memory.size + len(ACTIONS)
     with pytest.raises(ValueError, match="needs both"):
         type(config)(memory=MemoryConfig())
     assert make_policy("tiny-memory", ()).config == type(config)(**{**vars(config), "constraints": ()})

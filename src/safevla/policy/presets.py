@@ -7,6 +7,7 @@ from dataclasses import replace
 from safevla.config import nearest
 from safevla.policy.backbone import BackboneConfig
 from safevla.policy.encoder import EncoderConfig
+from safevla.policy.futile import FutileConfig
 from safevla.policy.memory import MemoryConfig
 from safevla.policy.trunk import TrunkConfig
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
@@ -24,8 +25,13 @@ PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
     "tiny": PolicyConfig(),
     "tiny-motion": _MOTION,
-    # The same with a map of what it has seen, and one more block for small things.
-    "tiny-memory": replace(_MOTION, memory=MemoryConfig(), encoder=replace(_MOTION.encoder, fine_blocks=2)),
+    # The same with a map of what it has seen, one more block for small things, and futile actions masked.
+    "tiny-memory": replace(
+        _MOTION,
+        memory=MemoryConfig(),
+        encoder=replace(_MOTION.encoder, fine_blocks=2),
+        futile=FutileConfig(),
+    ),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(
         resolution=224,

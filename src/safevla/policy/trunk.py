@@ -57,7 +57,7 @@ class MemoryReader(nn.Module):
 
     def __init__(self, memory: MemoryConfig, config: TrunkConfig) -> None:
         super().__init__()
-        self.shape = memory.shape
+        self.shape, self.size = memory.shape, memory.size
         layers, rows, columns = memory.shape
         first, second = (count // 2 for count in config.channels)
         self.maps = nn.Sequential(
@@ -132,7 +132,7 @@ class Trunk(nn.Module):
             parts = parts + self.body(told.float())
             size += self.body.in_features
         if self.memory is not None:
-            parts = parts + self.memory(features[:, size:].float())
+            parts = parts + self.memory(features[:, size : size + self.memory.size].float())
         parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.dropout(self.norm(functional.relu(parts))))
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from safevla.policy.backbone import Backbone, BackboneConfig
 from safevla.policy.encoder import EncoderConfig, PerceptionEncoder, use_half
+from safevla.policy.futile import FutileActions, FutileConfig, mask_futile
 from safevla.policy.memory import MemoryConfig, SpatialMemory
 from safevla.policy.protocol import Decision, choose
 from safevla.policy.text import TextEncoder
@@ -60,6 +61,7 @@ class PolicyConfig:
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
         proprioception: the policy is also told the joints of the arm, and what the last action moved.
         memory: a map of what it has seen, drawn while it moves; needs proprioception. None: it has none.
+        futile: when an action that moved nothing may be tried again; needs proprioception. None: at once.
         oracle: no encoder; the environment tells the maps that a perfect one would give.
     """
 
@@ -74,6 +76,7 @@ class PolicyConfig:
     precision: str = "auto"
     proprioception: bool = False
     memory: MemoryConfig | None = None
+    futile: FutileConfig | None = None
     oracle: bool = False
 
     def __post_init__(self) -> None:
@@ -83,6 +86,8 @@ class PolicyConfig:
             raise ValueError(
                 "a memory is drawn from the encoder's maps and from proprioception: it needs both"
             )
+        if self.futile and not self.proprioception:
+            raise ValueError("only proprioception tells which actions are futile: the policy needs it")
         patch = self.backbone.patch if self.backbone else PATCH
         for side in self.picture:
             if side < patch or (side % patch and not self.backbone):
@@ -103,8 +108,9 @@ class PolicyConfig:
 
     @property
     def feature_size(self) -> int:
-        """F: numbers per step that are stored for learning: maps of both cameras, body, memory."""
-        return CAMERAS * math.prod(self.maps) + self.body_size + (self.memory.size if self.memory else 0)
+        """F: numbers per step that are stored for learning: maps of both cameras, body, memory, futile."""
+        known = (self.memory.size if self.memory else 0) + (len(ACTIONS) if self.futile else 0)
+        return CAMERAS * math.prod(self.maps) + self.body_size + known
 
     @property
     def body_size(self) -> int:
@@ -159,6 +165,7 @@ class VisionLanguageActionPolicy(nn.Module):
         # A bfloat16 copy of the encoder, and of which weights.
         self._eyes: tuple[int, nn.Module] | None = None
         self._memory = SpatialMemory(config.memory, config.maps[1:]) if config.memory else None
+        self._futile = FutileActions(config.futile) if config.futile else None
         self._age = torch.zeros(0, dtype=torch.int64)
         self._attended = np.zeros(0, np.int64)  # homes whose history is in the caches, in the order of these
         self._dropped = np.zeros(0, bool)  # homes whose history is not, since they were reset
@@ -223,7 +230,7 @@ class VisionLanguageActionPolicy(nn.Module):
         return (self._own_text_encoder or shared_text_encoder()).embed(sentences)
 
     def perceive(self, observation: Observation, text: Tensor) -> Tensor:
-        """Return (N, F) float16 features: maps of the navigation camera, of the other, of body and memory.
+        """Return (N, F) float16 features: maps of both cameras, body, memory, futile actions.
 
         Homes whose answer is not wanted are not looked at: their maps are zero.
 
@@ -240,12 +247,14 @@ class VisionLanguageActionPolicy(nn.Module):
         else:
             maps = self._look(self._seeing(self.encoder), observation, text)
         parts = [maps.flatten(1), self._body(observation)]
+        active, motion = observation.active, cast(np.ndarray, observation.motion)
+        homes = np.arange(len(maps)) if active is None else np.flatnonzero(active)
+        last = np.asarray(observation.last_action, np.int64)
         if self._memory is not None:
-            active = observation.active
-            homes = np.arange(len(maps)) if active is None else np.flatnonzero(active)
-            motion = cast(np.ndarray, observation.motion)
-            known = self._memory.observe(maps.numpy(), motion, np.asarray(observation.last_action), homes)
+            known = self._memory.observe(maps.numpy(), motion, last, homes)
             parts.append(torch.from_numpy(known).half())
+        if self._futile is not None:
+            parts.append(torch.from_numpy(self._futile.observe(motion, last, homes)).half())
         return torch.cat(parts, dim=1)
 
     def _body(self, observation: Observation) -> Tensor:
@@ -322,6 +331,8 @@ class VisionLanguageActionPolicy(nn.Module):
         self._age[chosen] = 0
         if self._memory is not None:
             self._memory.reset(np.asarray(mask, bool))
+        if self._futile is not None:
+            self._futile.reset(np.asarray(mask, bool))
         self._dropped &= ~chosen.numpy()
         self._unjudged &= not bool(chosen.all())
 
@@ -347,7 +358,7 @@ class VisionLanguageActionPolicy(nn.Module):
         homes = torch.from_numpy(self._attend(observation.active))
         rest = [part[homes] for part in (features, holding, last, text, self._age)]
         acting = self.actor.decoder.step(self.actor.tokens(*rest), rest[-1])
-        logits = torch.zeros(count, len(ACTIONS)).index_copy_(0, homes, self.action_head(acting))
+        logits = torch.zeros(count, len(ACTIONS)).index_copy_(0, homes, self._logits(acting, rest[0]))
         values = torch.full((count, 1 + len(self.constraints)), math.nan)
         if observation.wants_values:
             judging = self.critic.decoder.step(self.critic.tokens(*rest), rest[-1])
@@ -384,7 +395,12 @@ class VisionLanguageActionPolicy(nn.Module):
 
     def action_logits(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, 20) logits of whole episodes: what `act` computes step by step, to rounding."""
-        return cast(Tensor, self.action_head(self.actor(batch)))
+        return self._logits(self.actor(batch), batch.features)
+
+    def _logits(self, acting: Tensor, features: Tensor) -> Tensor:
+        """Return (..., 20) logits from the outputs of the actor's decoder, those of futile actions masked."""
+        logits = cast(Tensor, self.action_head(acting))
+        return mask_futile(logits, features) if self.config.futile else logits
 
     def state_values(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, 1 + K) values of whole episodes; no gradient reaches the actor."""
@@ -400,4 +416,4 @@ class VisionLanguageActionPolicy(nn.Module):
     def evaluate_sequences(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """Return what `action_logits` and `state_values` do, reading the episodes once."""
         acting = self.actor(batch)
-        return self.action_head(acting), self._values(self.critic(batch), acting.detach())
+        return self._logits(acting, batch.features), self._values(self.critic(batch), acting.detach())

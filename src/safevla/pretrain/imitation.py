@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional
 
 from safevla.players import EnvironmentFactory, Players, players
+from safevla.policy.futile import possible
 from safevla.pretrain.settings import ImitationConfig
 from safevla.rollout import (
     Turns,
@@ -325,7 +326,8 @@ def _pass(
         batch = sequence_batch(policy, part)
         labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
         logits = policy.action_logits(batch)[batch.mask]
-        loss = functional.cross_entropy(logits, labels, weight=weight[: logits.shape[-1]])
+        taught = possible(logits, labels)  # an answer that is masked teaches nothing
+        loss = functional.cross_entropy(logits[taught], labels[taught], weight=weight[: logits.shape[-1]])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)

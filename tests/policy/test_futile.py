@@ -1,0 +1,114 @@
+"""Futile actions: what moved nothing is masked until the robot moved otherwise, in play and in learning."""
+
+import math
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from safevla.policy.futile import IMPOSSIBLE, FutileActions, FutileConfig, mask_futile, possible
+from safevla.policy.presets import preset_config
+from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
+from safevla.rollout import play, sequence_batch
+from safevla.tasks.env import HomeVecEnv
+from safevla.tasks.sampling import load_scenarios
+from safevla.types import ACTION_ID, ACTIONS, NO_ACTION
+
+AHEAD, BACK, LEFT = ACTION_ID["move_ahead"], ACTION_ID["move_back"], ACTION_ID["turn_left_30"]
+WRIST, END = ACTION_ID["wrist_left_10"], ACTION_ID["end"]
+ONE = np.array([0])
+
+
+def told(tracker, action, **moved):
+    """Return the names of what is futile after an action that moved so much."""
+    names = ("ahead", "left", "yaw", "lift", "arm", "wrist")
+    motion = np.array([[moved.get(name, 0.0) for name in names]], np.float32)
+    return [ACTIONS[a] for a in np.flatnonzero(tracker.observe(motion, np.array([action]), ONE)[0])]
+
+
+@pytest.fixture
+def tracker():
+    new = FutileActions(FutileConfig())
+    new.reset(np.array([True]))
+    return new
+
+
+def test_what_moved_as_asked_is_not_futile(tracker):
+    assert told(tracker, NO_ACTION) == []
+    assert told(tracker, AHEAD, ahead=0.2) == []
+    assert told(tracker, AHEAD, ahead=0.07) == []  # a third of it
+    assert told(tracker, LEFT, yaw=math.radians(30)) == []
+    assert told(tracker, END) == [] and told(tracker, ACTION_ID["pick_up"]) == []
+
+
+def test_what_moved_too_little_or_the_wrong_way_is_futile(tracker):
+    assert told(tracker, AHEAD, ahead=0.05) == ["move_ahead"]
+    assert told(tracker, WRIST, wrist=0.01) == ["move_ahead", "wrist_left_10"]
+    assert told(tracker, BACK, ahead=0.04) == ["move_ahead", "move_back", "wrist_left_10"]
+
+
+def test_it_may_be_tried_again_from_elsewhere(tracker):
+    assert told(tracker, AHEAD) == ["move_ahead"]
+    assert told(tracker, ACTION_ID["turn_left_6"], yaw=math.radians(6)) == ["move_ahead"]
+    assert told(tracker, LEFT, yaw=math.radians(30)) == []
+    for part, enough in (("ahead", -0.2), ("left", 0.11), ("lift", 0.1), ("arm", -0.06), ("wrist", 0.2)):
+        assert told(tracker, AHEAD) == ["move_ahead"]
+        assert told(tracker, NO_ACTION, **{part: 0.4 * enough}) == ["move_ahead"]
+        assert told(tracker, NO_ACTION, **{part: 0.7 * enough}) == [], part  # both together are enough
+
+
+def test_homes_do_not_touch_each_other():
+    tracker = FutileActions(FutileConfig())
+    tracker.reset(np.ones(3, bool))
+    still, last = np.zeros((3, 6), np.float32), np.array([AHEAD, LEFT, AHEAD])
+    futile = tracker.observe(still, last, np.array([0, 1]))
+    assert futile.sum(1).tolist() == [1, 1, 0] and futile[0, AHEAD] and futile[1, LEFT]
+    futile[:] = False  # what was returned is the caller's
+    tracker.reset(np.array([True, False, False]))
+    again = tracker.observe(still, np.full(3, NO_ACTION), np.arange(3))
+    assert again.sum(1).tolist() == [0, 1, 0]
+
+
+def test_a_masked_action_is_never_chosen_and_spoils_no_sum():
+    logits = torch.zeros(2, len(ACTIONS), requires_grad=True)
+    features = torch.zeros(2, 30)
+    features[0, -len(ACTIONS) + AHEAD] = 1.0
+    masked = mask_futile(logits, features)
+    probabilities = torch.softmax(masked, -1)
+    assert probabilities[0, AHEAD] == 0.0 and torch.allclose(probabilities[1], torch.tensor(0.05))
+    entropy = -(probabilities * torch.log_softmax(masked, -1)).sum()
+    entropy.backward()
+    assert torch.isfinite(entropy) and torch.isfinite(logits.grad).all()
+    assert possible(masked, torch.tensor([AHEAD, AHEAD])).tolist() == [False, True]
+    assert possible(masked, torch.tensor([BACK, END])).tolist() == [True, True]
+
+
+def test_a_policy_that_wants_only_one_thing_does_not_push_on():
+    """In a real home: without the mask it pushes until time is up; with it, play and learning agree."""
+    scenarios = [item for item in load_scenarios("ObjNav-val") if item.task == "ObjNav"][:2]
+    config = replace(preset_config("tiny-memory"), memory=None)
+    with closing(HomeVecEnv("ObjNav", num_envs=2, horizon=50)) as env:
+        pushes, metres = {}, {}
+        for name, futile in (("without", None), ("with", FutileConfig())):
+            policy = VisionLanguageActionPolicy(replace(config, futile=futile))
+            with torch.no_grad():
+                policy.action_head.weight.zero_()
+                policy.action_head.bias[[AHEAD, LEFT]] = torch.tensor([9.0, 5.0])
+            episodes = play(env, policy, scenarios, greedy=True, keep=("features", "holding", "last_action"))
+            actions = np.concatenate([episode.actions for episode in episodes])
+            metres[name] = sum(episode.metres for episode in episodes)
+            pushes[name] = (actions == AHEAD).sum() - metres[name] / 0.2  # moves that fell short
+            assert set(actions) <= {AHEAD, LEFT} and (name == "with") == (LEFT in actions)
+        assert pushes["with"] < 0.5 * pushes["without"] and metres["with"] > metres["without"]
+        logits = policy.action_logits(sequence_batch(policy, episodes))
+        for row, episode in enumerate(episodes):
+            masked = logits[row, : episode.length] <= IMPOSSIBLE / 2
+            assert masked.any() and not masked[np.arange(episode.length), episode.actions].any()
+            assert logits[row, : episode.length].argmax(-1).tolist() == episode.actions.tolist()
+
+
+def test_it_needs_proprioception():
+    with pytest.raises(ValueError, match="only proprioception tells"):
+        PolicyConfig(futile=FutileConfig())
