@@ -11,6 +11,7 @@ from safevla.cli import main
 from safevla.config import ConfigError
 from safevla.policy.checkpoint import load_policy, save_policy, shipped_names
 from safevla.policy.presets import make_policy
+from safevla.pretrain.perception import save_encoder
 from safevla.tasks.sampling import scenario_sets
 from safevla.types import TASKS
 from safevla.verbs import set_trunks
@@ -62,6 +63,21 @@ def test_list_names_everything_that_a_flag_accepts(capsys):
     known = (*TASKS, *shipped_names(), *scenario_sets(), "inactive", "random", "tiny", "safevla", "paper")
     for name in known:
         assert name in text.split(), name
+
+
+def test_imitation_of_no_rounds_gives_a_policy_another_encoder(tmp_path):
+    actor = save_policy(make_policy("tiny-64", seed=5), tmp_path / "actor", half=False)
+    encoder = make_policy("tiny-64", seed=6).encoder
+    save_encoder(encoder, tmp_path / "encoder.pt")
+    flags = ["--preset", "tiny-64", "--start", str(actor), "--encoder", str(tmp_path / "encoder.pt")]
+    flags += ["--imitation.rounds", "0", "--world.resolution", "64", "--out", str(tmp_path / "out")]
+    assert main(["imitate", *flags]) == 0
+    made, before = load_policy(tmp_path / "out" / "checkpoint").state_dict(), load_policy(actor).state_dict()
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(made[f"encoder.{name}"], value, atol=1e-3, rtol=1e-3)
+    for name, value in before.items():
+        if not name.startswith("encoder."):
+            torch.testing.assert_close(made[name], value, atol=1e-3, rtol=1e-3)
 
 
 def test_imitation_can_start_from_the_actor_of_another_policy(tmp_path):

@@ -76,7 +76,8 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
         scenarios_of(tasks, given, split)
         for given, split in ((config.scenarios, "train"), (config.validation, "val"))
     )
-    episodes = settings.demonstrations + (settings.rounds - 1) * settings.corrections
+    later = settings.rounds - 1
+    episodes = settings.demonstrations + later * settings.corrections if settings.rounds else 0
     with (
         RunFolder(config.out, config, resume=resume) as folder,
         ProgressBar("imitate", episodes) as bar,

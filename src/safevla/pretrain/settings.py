@@ -10,7 +10,8 @@ class ImitationConfig:
     """Expert demonstrations, then rounds in which the student acts and the expert corrects it (DAgger).
 
     Attributes:
-        rounds: rounds in all; round 0 is driven by the expert, the others by the student.
+        rounds: rounds in all; round 0 is driven by the expert, the others by the student. 0: nothing is
+            learned, the policy is `--start`'s with another encoder.
         demonstrations: episodes of round 0.
         corrections: episodes of each later round.
         noise: round 0: chance at each step that a burst of random motions begins.
@@ -66,7 +67,6 @@ class ImitationConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "rounds",
             "demonstrations",
             "corrections",
             "burst",
@@ -81,7 +81,7 @@ class ImitationConfig:
         for name in ("noise", "expert_share", "dropout"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("rescue_after", "replay", "weight_decay"):
+        for name in ("rounds", "rescue_after", "replay", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
