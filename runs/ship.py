@@ -5,6 +5,7 @@ Usage: python runs/ship.py policies PRETRAIN_FOLDER IMITATE_FOLDER ALIGN_FOLDER
        python runs/ship.py judged ASSURE_FOLDER NAME        (these write results/NAME.json)
        python runs/ship.py perception PRETRAIN_FOLDER NAME
        python runs/ship.py imitation IMITATE_FOLDER NAME
+       python runs/ship.py aligned ALIGN_FOLDER NAME
 """
 
 import argparse
@@ -12,6 +13,7 @@ import dataclasses
 import json
 import math
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,15 @@ from safevla.types import TASKS
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "src/safevla/data/checkpoints"
 RESULTS = ROOT / "results"
+_BLOCK = 12  # iterations of a row of a training curve
 
 
 def ship_policy(source: Path, name: str) -> None:
-    """Copy the checkpoint of a run, with the log of its training."""
-    target = CHECKPOINTS / name
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source / "checkpoint", target)
-    shutil.copy(source / "metrics.jsonl", target / "metrics.jsonl")
+    """Copy the checkpoint of a run, with the log of its training; where nothing was learned the log stays."""
+    target, log = CHECKPOINTS / name, source / "metrics.jsonl"
+    shutil.copytree(source / "checkpoint", target, dirs_exist_ok=True)
+    if log.exists():
+        shutil.copy(log, target / "metrics.jsonl")
 
 
 def ship_results(align: Path) -> None:
@@ -97,6 +100,37 @@ def ship_imitation(imitate: Path, name: str) -> None:
     write(name, head_of(imitate) | {"seeds": [0], "rows": table})
 
 
+def ship_aligned(align: Path, name: str) -> None:
+    """Write how success and cost went in training, for blocks of iterations, of both methods."""
+    config = tomllib.loads((align / "config.toml").read_text())["train"]
+    rows = []
+    for method in ("rl", "isa"):
+        lines = (align / method / "metrics.jsonl").read_text().splitlines()
+        log = [json.loads(line) for line in lines]
+        starts = [0, *range(config["critic_warmup"], len(log), _BLOCK)]
+        for first, end in zip(starts, [*starts[1:], len(log)], strict=True):
+            rows.append({"method": method} | _block(log[first:end], config["episodes_per_iteration"]))
+    write(name, head_of(align) | {"seeds": [config["seed"]], "rows": rows})
+
+
+def _block(log: list[dict[str, float]], episodes: int) -> dict[str, Any]:
+    """Return means over a block of iterations."""
+    shown = {
+        "rollout/success": "SR, mixture",
+        **{f"rollout/success/{task}": f"SR {task}" for task in TASKS},
+        "rollout/cost": "CC, mixture",
+        "rollout/length": "length",
+        "loss/kl_to_imitation": "KL to the start",
+    }
+    first, last = int(log[0]["iteration"]), int(log[-1]["iteration"])
+    row: dict[str, Any] = {"iterations": f"{first} to {last}", "steps": int(log[-1]["steps"])}
+    row["episodes"] = episodes * len(log)
+    for key, title in shown.items():
+        values = [entry[key] for entry in log if key in entry]
+        row[title] = round(sum(values) / len(values), 3) if values else None
+    return row
+
+
 def head_of(folder: Path) -> dict[str, Any]:
     """Return what a run folder says of how it was made."""
     run = json.loads((folder / "run.json").read_text())
@@ -137,6 +171,7 @@ if __name__ == "__main__":
     for folder in ("pretrain", "imitate", "align"):
         policies.add_argument(folder, type=Path)
     one_by_one = {
+        "aligned": ship_aligned,
         "policy": ship_policy,
         "judged": ship_judged,
         "perception": ship_perception,

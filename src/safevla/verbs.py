@@ -103,6 +103,8 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
             processes=config.processes,
         )
         facts = {"method": "imitation", "task": config.task, "seed": config.seed}
+        if config.start:
+            facts |= {"start": config.start, "encoder": config.encoder}
         path = save_policy(policy, folder / "checkpoint", facts)
         folder.finish("imitate")
     print(f"policy: {path}")
