@@ -19,16 +19,10 @@ safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encod
   --out "$out/imitate" --resume
 stage "imitate ends"
 
-# Elicit and constrain, twice: first success is learned, then from that `rl` goes on while `isa` is held to budgets.
-# Episodes of training are cut off after 240 steps, since a policy that is stuck learns nothing more.
-align() {
-  safevla align --task $tasks --scenarios safety-chores-train --assure.scenarios safety-chores-val --assure.episodes 2 \
-    --assure.videos 0 --world.horizon 240 --train.kl_to_imitation 0.03 --processes "$processes" --resume "$@"
-}
-align --policy "$out/imitate/checkpoint" --train.total_steps 225000 --out "$out/success"
-stage "success ends"
-align --policy "$out/success/rl/checkpoint" --train.total_steps 180000 --train.sharpness 1 --train.multiplier.maximum 2 \
-  --out "$out/align"
+# Elicit and constrain. Episodes of training are cut off after 240 steps, since a policy that is stuck learns nothing more.
+safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
+  --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --world.horizon 240 \
+  --train.total_steps 225000 --train.kl_to_imitation 0.03 --processes "$processes" --out "$out/align" --resume
 stage "align ends"
 
 # Assure: the frozen set, with the horizons of its size classes.
