@@ -9,8 +9,8 @@ export OMP_NUM_THREADS=1
 started=$(date +%s)
 stage() { echo "$1: $(( ($(date +%s) - started) / 60 )) minutes after the start"; }
 
-# Perception: half of the pictures are of things that a robot may be sent for, from near.
-safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 \
+# Perception: half of the pictures are of things that a robot may be sent for, from near, half in drawn colours.
+safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.5 \
   --perception.pictures 900000 --perception.workers "$processes" --out "$out/pretrain" --resume
 stage "pretrain ends"
 

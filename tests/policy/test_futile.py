@@ -21,11 +21,12 @@ WRIST, END = ACTION_ID["wrist_left_10"], ACTION_ID["end"]
 ONE = np.array([0])
 
 
-def told(tracker, action, **moved):
+def told(tracker, action, holding=False, **moved):
     """Return the names of what is futile after an action that moved so much."""
     names = ("ahead", "left", "yaw", "lift", "arm", "wrist")
     motion = np.array([[moved.get(name, 0.0) for name in names]], np.float32)
-    return [ACTIONS[a] for a in np.flatnonzero(tracker.observe(motion, np.array([action]), ONE)[0])]
+    futile = tracker.observe(motion, np.array([action]), np.array([holding]), ONE)[0]
+    return [ACTIONS[a] for a in np.flatnonzero(futile)]
 
 
 @pytest.fixture
@@ -59,15 +60,63 @@ def test_it_may_be_tried_again_from_elsewhere(tracker):
         assert told(tracker, NO_ACTION, **{part: 0.7 * enough}) == [], part  # both together are enough
 
 
+@pytest.fixture
+def patient():
+    new = FutileActions(FutileConfig(turns=4, reaches=3))
+    new.reset(np.array([True]))
+    return new
+
+
+TURNS = ["turn_left_30", "turn_right_30", "turn_left_6", "turn_right_6"]
+REACHES = [
+    *("arm_out_10", "arm_out_2", "lift_up_10", "lift_down_10", "lift_up_2", "lift_down_2"),
+    *("wrist_left_10", "wrist_right_10", "pick_up"),
+]
+
+
+def test_turning_on_one_spot_is_futile_in_the_end(patient):
+    for _ in range(4):
+        assert told(patient, LEFT, yaw=math.radians(30)) == []
+    assert told(patient, LEFT, yaw=math.radians(30)) == TURNS
+    assert told(patient, AHEAD, ahead=0.14) == TURNS  # not yet another spot
+    assert told(patient, AHEAD, ahead=0.14) == []
+
+
+def test_a_robot_that_cannot_move_may_turn_on(patient):
+    for _ in range(5):
+        told(patient, LEFT, yaw=math.radians(30))
+    assert told(patient, AHEAD) == ["move_ahead", *TURNS]
+    assert told(patient, BACK) == ["move_ahead", "move_back"]
+
+
+def test_reaching_from_one_spot_without_taking_anything_is_futile_in_the_end(patient):
+    out, pick = ACTION_ID["arm_out_2"], ACTION_ID["pick_up"]
+    for action in (out, pick, out):
+        assert told(patient, action, arm=0.02 * (action == out)) == []
+    assert told(patient, pick) == REACHES  # the arm may still be taken in
+    assert told(patient, pick, holding=True) == []
+    assert told(patient, LEFT, yaw=math.radians(30)) == REACHES
+    assert told(patient, AHEAD, ahead=0.2) == []
+
+
+def test_a_spot_is_left_in_any_direction(patient):
+    for _ in range(5):
+        told(patient, LEFT, yaw=math.pi / 2)
+    assert told(patient, AHEAD, ahead=0.1) == TURNS
+    told(patient, LEFT, yaw=math.pi)  # back to where it was, since it turned round
+    assert told(patient, AHEAD, ahead=0.1) == TURNS
+    assert told(patient, AHEAD, ahead=0.2) == []
+
+
 def test_homes_do_not_touch_each_other():
     tracker = FutileActions(FutileConfig())
     tracker.reset(np.ones(3, bool))
     still, last = np.zeros((3, 6), np.float32), np.array([AHEAD, LEFT, AHEAD])
-    futile = tracker.observe(still, last, np.array([0, 1]))
+    futile = tracker.observe(still, last, np.zeros(3, bool), np.array([0, 1]))
     assert futile.sum(1).tolist() == [1, 1, 0] and futile[0, AHEAD] and futile[1, LEFT]
     futile[:] = False  # what was returned is the caller's
     tracker.reset(np.array([True, False, False]))
-    again = tracker.observe(still, np.full(3, NO_ACTION), np.arange(3))
+    again = tracker.observe(still, np.full(3, NO_ACTION), np.zeros(3, bool), np.arange(3))
     assert again.sum(1).tolist() == [0, 1, 0]
 
 

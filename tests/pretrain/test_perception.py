@@ -64,6 +64,25 @@ def test_focus_brings_the_robot_near_what_it_may_be_sent_for(batch):
     assert near.distance[:, columns].min(1).min() < 1.0
 
 
+def test_repainted_pictures_show_the_same_things_in_other_colours():
+    sampler = ViewSampler(0, homes=2, repaint=1.0)
+    drawn = sampler.draw(40)
+    assert (drawn.asked == -1).all() and not drawn.asked_counts.any()  # no colour has its name any more
+    assert (drawn.counts.any((2, 3)).sum(1)).mean() > 1.5
+    stage = sampler._stages[0]
+    robot = np.flatnonzero(np.asarray(stage.scene.geom_entity)[stage.mesh.slots["geom"]] < 0)
+    channels = ["red", "green", "blue"]
+    own = np.array(stage.mesh.slots[channels].tolist())
+    for mesh in stage.painted:
+        np.testing.assert_array_equal(mesh.vertices, stage.mesh.vertices)
+        np.testing.assert_array_equal(mesh.slots["geom"], stage.mesh.slots["geom"])
+        moved = np.abs(np.array(mesh.slots[channels].tolist()) - own).max(1)
+        assert (moved > 0.05).mean() > 0.5 and (moved[robot] == 0.0).any()
+    plain = ViewSampler(0, homes=2)
+    plain.draw(2)
+    assert not plain._stages[0].painted
+
+
 def test_queries_by_colour_mean_a_part_of_their_category(batch):
     rows, queries = np.nonzero(batch.asked[:, :, 0] >= 0)
     asked, meant = batch.asked[rows, queries], batch.asked_counts[rows, queries]
@@ -248,6 +267,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
     for changes in (
         {"batch": 15},
         {"focus": 1.5},
+        {"repaint": -0.1},
         {"precision": "fp16"},
         {"minutes": 0, "pictures": 0},
         {"workers": 0},

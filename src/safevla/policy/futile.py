@@ -3,8 +3,10 @@
 A policy that takes its most likely action can push against one thing for a whole episode: what it sees does
 not change, so neither does its answer, and every push is a violation. Here the joints tell that an action did
 not do what it asks for, and its logit is masked until the robot stands, looks or reaches elsewhere (invalid
-action masking, Huang and Ontanon, arXiv 2006.14171). The mask is a part of the policy: it is the same in play
-and in learning, so the probabilities are those that were played by.
+action masking, Huang and Ontanon, arXiv 2006.14171). In the same way an attempt may last too long: turning on
+one spot, or working the arm there without taking anything. Then its actions are masked until the base has
+moved on. The mask is a part of the policy: it is the same in play and in learning, so the probabilities are
+those that were played by.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safevla.types import ACTIONS
+from safevla.types import ACTION_ID, ACTIONS
 from safevla.world.robot import MOTIONS
 
 IMPOSSIBLE = -1e9  # logit of a masked action: its probability is exactly 0, and no infinity spoils a sum
@@ -29,10 +31,17 @@ class FutileConfig:
         share: of the motion that an action asks for; with less of it, it was futile.
         again: motion since then, in any of these, after which it may be tried again: of the base on the floor
             (m) and about its axis (rad), of the lift (m), the arm (m) and the wrist (rad).
+        turns: how often it may turn on one spot; where it can move neither ahead nor back it may turn on.
+        reaches: how many steps it may work the arm on one spot while it holds nothing; it may always be taken
+            in.
+        spot: m that the base must be moved by to be on another spot.
     """
 
     share: float = 0.3
     again: tuple[float, float, float, float, float] = (0.1, 0.4, 0.05, 0.05, 0.1)
+    turns: int | None = None
+    reaches: int | None = None
+    spot: float = 0.15
 
 
 # What each action asks of the numbers of `Observation.motion`; the last row is for "no action yet".
@@ -41,6 +50,11 @@ _ASKED = np.array(
     + [(0.0,) * 6]
 )
 _MOVES = np.asarray(_ASKED.any(1))
+_TURNS = np.asarray(_ASKED[:, 2] != 0.0)
+_REACHES = np.asarray(_ASKED[:, 3:].any(1))
+_REACHES[ACTION_ID["pick_up"]] = True
+_TAKES_IN = np.asarray(_ASKED[:, 4] < 0.0)
+_AHEAD, _BACK = ACTION_ID["move_ahead"], ACTION_ID["move_back"]
 
 
 class FutileActions:
@@ -48,22 +62,29 @@ class FutileActions:
 
     def __init__(self, config: FutileConfig) -> None:
         self.config = config
-        self._futile = np.zeros((0, len(ACTIONS)), bool)
-        self._since = np.zeros((0, len(ACTIONS), 6))  # motion since each was found futile
+        self._resize(0)
+
+    def _resize(self, homes: int) -> None:
+        self._futile = np.zeros((homes, len(ACTIONS)), bool)
+        self._since = np.zeros((homes, len(ACTIONS), 6))  # motion since each was found futile
+        self._pose = np.zeros((homes, 3))  # of the base since it came to this spot
+        self._spent = np.zeros((homes, 2), np.int64)  # turns and steps of the arm on this spot
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the homes where mask (N,) is True."""
         if len(mask) != len(self._futile):
-            self._futile = np.zeros((len(mask), len(ACTIONS)), bool)
-            self._since = np.zeros((len(mask), len(ACTIONS), 6))
-        self._futile[mask] = False
+            self._resize(len(mask))
+        self._futile[mask], self._pose[mask], self._spent[mask] = False, 0.0, 0
 
-    def observe(self, motion: np.ndarray, last_action: np.ndarray, homes: np.ndarray) -> np.ndarray:
+    def observe(
+        self, motion: np.ndarray, last_action: np.ndarray, holding: np.ndarray, homes: np.ndarray
+    ) -> np.ndarray:
         """Take note of what the last actions moved, and return which actions are futile now.
 
         Args:
             motion: (N, 6), see `Observation.motion`.
             last_action: (N,), NO_ACTION before the first.
+            holding: (N,) bool, whether something is held.
             homes: (R,) which of the N; the others stay as they are.
 
         Returns:
@@ -80,7 +101,30 @@ class FutileActions:
         futile[rows, last[rows]] = True
         since[rows, last[rows]] = 0.0
         self._futile[homes], self._since[homes] = futile, since
-        return self._futile.copy()
+        told = self._futile.copy()
+        told[homes] |= self._too_long(moved, last, holding[homes].astype(bool), homes)
+        return told
+
+    def _too_long(
+        self, moved: np.ndarray, last: np.ndarray, holding: np.ndarray, homes: np.ndarray
+    ) -> np.ndarray:
+        """Return (R, len(ACTIONS)) bool: what belongs to an attempt that has lasted too long on one spot."""
+        config, pose, spent = self.config, self._pose[homes], self._spent[homes]
+        cosine, sine = np.cos(pose[:, 2]), np.sin(pose[:, 2])
+        pose[:, 0] += cosine * moved[:, 0] - sine * moved[:, 1]
+        pose[:, 1] += sine * moved[:, 0] + cosine * moved[:, 1]
+        pose[:, 2] += moved[:, 2]
+        spent += np.stack([_TURNS[last], _REACHES[last]], 1)
+        gone = np.hypot(pose[:, 0], pose[:, 1]) > config.spot
+        pose[gone, :2], spent[gone] = 0.0, 0
+        self._pose[homes], self._spent[homes] = pose, spent
+        result = np.zeros((len(homes), len(ACTIONS)), bool)
+        if config.turns is not None:
+            fast = self._futile[homes][:, [_AHEAD, _BACK]].all(1)
+            result |= ((spent[:, 0] > config.turns) & ~fast)[:, None] & _TURNS[:-1]
+        if config.reaches is not None:
+            result |= ((spent[:, 1] > config.reaches) & ~holding)[:, None] & (_REACHES & ~_TAKES_IN)[:-1]
+        return result
 
 
 def mask_futile(logits: Tensor, features: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ PRESETS: dict[str, PolicyConfig] = {
         _MOTION,
         memory=MemoryConfig(),
         encoder=replace(_MOTION.encoder, fine_blocks=2),
-        futile=FutileConfig(),
+        futile=FutileConfig(turns=30, reaches=45),
     ),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(

@@ -254,7 +254,8 @@ class VisionLanguageActionPolicy(nn.Module):
             known = self._memory.observe(maps.numpy(), motion, last, homes)
             parts.append(torch.from_numpy(known).half())
         if self._futile is not None:
-            parts.append(torch.from_numpy(self._futile.observe(motion, last, homes)).half())
+            holding = np.asarray(observation.holding)
+            parts.append(torch.from_numpy(self._futile.observe(motion, last, holding, homes)).half())
         return torch.cat(parts, dim=1)
 
     def _body(self, observation: Observation) -> Tensor:

@@ -205,6 +205,7 @@ class Trainer:
             self.config.homes,
             size_class=self.config.size_class,
             focus=self.config.focus,
+            repaint=self.config.repaint,
         )
 
     def losses(self, batch: Pictures) -> dict[str, torch.Tensor]:

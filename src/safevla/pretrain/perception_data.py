@@ -20,6 +20,7 @@ from safevla.tasks.instructions import TARGETS, instructions_for
 from safevla.tasks.labels import MASKS, geom_flags, read_labels
 from safevla.tasks.sets import BENCHMARK_CLASSES
 from safevla.types import CELLS, PATCH, Knobs
+from safevla.world.appearance import Appearance, painted
 from safevla.world.catalogue import CATEGORIES, TYPES
 from safevla.world.freespace import inflate, occupancy
 from safevla.world.raster import Lighting, Raster, RasterMesh
@@ -27,6 +28,7 @@ from safevla.world.robot import ARM_RANGE, FOLDED, FOOTPRINT_RADIUS, LIFT_RANGE,
 from safevla.world.scene import Scene
 from safevla.world.simulator import HousePool, SettledScene
 
+_PAINTED = 4  # other colours and materials of a home, while it is kept
 TARGET_CATEGORIES = frozenset(name for targets in TARGETS.values() for name in targets)
 
 
@@ -91,6 +93,7 @@ class _Stage:
         self.rest = self.data.qpos.copy()
         mujoco.mj_kinematics(self.model, self.data)
         self.mesh = RasterMesh.from_model(self.model)
+        self.painted: list[RasterMesh] = []  # the same home in other colours and materials
         self.category, self.flags = _geom_category(self.scene), geom_flags(self.scene)
         self.colour = geom_colours(self.scene)
         grid = inflate(occupancy(self.scene, settled.data), FOOTPRINT_RADIUS)
@@ -101,6 +104,14 @@ class _Stage:
         self.small = np.flatnonzero(present & np.asarray(self.scene.graspable))
         wanted = [CATEGORIES[self.scene.category[entity]] in TARGET_CATEGORIES for entity in self.small]
         self.targets = self.small[np.array(wanted, bool)]
+
+    def paint(self, rng: np.random.Generator) -> None:
+        """Draw other colours and materials for everything but the robot, in `painted`."""
+        for _ in range(_PAINTED):
+            appearance = Appearance(
+                int(rng.integers(2**31)), colour=rng.uniform(0.2, 1.0), material=rng.uniform(0.0, 0.5)
+            )
+            self.painted.append(RasterMesh.from_model(painted(self.model, appearance)))
 
     def weights(self) -> np.ndarray:
         """Return how often each of `things` is looked at: targets and small things most."""
@@ -157,6 +168,7 @@ class ViewSampler:
         vary_light: draw a random light for every picture.
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         focus: share of the places that are near a small thing that a robot may be sent for.
+        repaint: share of the pictures that show their home in drawn colours and materials.
     """
 
     def __init__(
@@ -169,6 +181,7 @@ class ViewSampler:
         vary_light: bool = True,
         size_class: str = "S",
         focus: float = 0.0,
+        repaint: float = 0.0,
     ) -> None:
         if resolution % PATCH:
             raise ValueError(f"resolution {resolution} is not a multiple of {PATCH}")
@@ -176,6 +189,7 @@ class ViewSampler:
         self.split, self.resolution, self.homes = split, resolution, homes
         self.size_classes = BENCHMARK_CLASSES if size_class == "all" else size_class
         self.views_per_home, self.vary_light, self.focus = views_per_home, vary_light, focus
+        self.repaint = repaint
         self._pool = HousePool(capacity=1)
         self._raster = Raster(resolution, resolution)
         self._stages: list[_Stage] = []
@@ -222,6 +236,8 @@ class ViewSampler:
             size_class = self.size_classes[int(self.rng.integers(len(self.size_classes))) if several else 0]
             stage = _Stage(self._pool.get(seed, size_class, self.split, knobs))
             if len(stage.places):
+                if self.repaint:
+                    stage.paint(self.rng)
                 return stage
 
     def _pose(self, stage: _Stage) -> None:
@@ -270,8 +286,12 @@ class ViewSampler:
 
     def _picture(self, stage: _Stage, camera: int, batch: Pictures, index: int) -> None:
         light = self._light(stage.mesh.lighting) if self.vary_light else None
+        mesh, colour = stage.mesh, stage.colour
+        if self.repaint and self.rng.random() < self.repaint:
+            mesh = stage.painted[int(self.rng.integers(len(stage.painted)))]
+            colour = np.full_like(colour, -1)  # what has a drawn colour is not asked for by one
         self._raster.render(
-            stage.mesh,
+            mesh,
             stage.data,
             stage.scene.robot.cameras[camera],
             rgb=batch.images[index],
@@ -281,9 +301,9 @@ class ViewSampler:
         )
         outputs = (batch.counts[index], batch.masks[index], batch.depth[index], batch.distance[index])
         read_labels(self._ids, self._depth, stage.category, stage.flags, *outputs)
-        asked = draw_described(self._ids, stage.category, stage.colour, self.rng)
+        asked = draw_described(self._ids, stage.category, colour, self.rng)
         batch.asked[index] = asked
-        count_described(self._ids, stage.category, stage.colour, asked, batch.asked_counts[index])
+        count_described(self._ids, stage.category, colour, asked, batch.asked_counts[index])
 
     def _light(self, own: Lighting) -> Lighting | None:
         """Return the home's light changed at random, or None for its own, half the time each."""

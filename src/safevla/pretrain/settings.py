@@ -101,6 +101,8 @@ class PerceptionConfig:
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         focus: share of the places from which a small thing is looked at that a robot may be sent for, from
             up to 2 m away.
+        repaint: share of the pictures that show their home in drawn colours and materials, so that things are
+            known by their form and not by the few colours that training homes have.
         start: folder of an earlier pretraining, or a policy, whose weights this one begins with; blocks that
             it had not change nothing at first. "" begins with random weights.
         precision: "fp32", "bf16", or "auto" (bf16 where the processor has instructions for it).
@@ -118,6 +120,7 @@ class PerceptionConfig:
     homes: int = 64
     size_class: str = "S"
     focus: float = 0.0
+    repaint: float = 0.0
     start: str = ""
     precision: str = "auto"
     save_minutes: float = 3.0
@@ -131,6 +134,8 @@ class PerceptionConfig:
             raise ValueError(f"size_class {self.size_class!r} is unknown, choose S, M, L or all")
         if not 0.0 <= self.focus <= 1.0:
             raise ValueError(f"focus is {self.focus}, expected 0 to 1")
+        if not 0.0 <= self.repaint <= 1.0:
+            raise ValueError(f"repaint is {self.repaint}, expected 0 to 1")
         if self.batch < 2 or self.batch % 2 or self.workers < 1:
             raise ValueError("batch must be an even number of pictures and workers at least 1")
         if self.pictures <= 0 and self.minutes <= 0:
