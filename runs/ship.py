@@ -12,12 +12,16 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from safevla.assure.evaluate import (
+    ALL_TASKS,
     compare,
     constraints_of,
     load_table,
@@ -56,17 +60,36 @@ def ship_results(align: Path) -> None:
 
 
 def ship_judged(folder: Path, name: str) -> None:
-    """Write the summary of an `assure` run; the last policy is compared with the first, or isa with rl."""
-    table = load_table(folder / "episodes.parquet")
+    """Write the summary of an `assure` run; the last policy is compared with the first, or isa with rl.
+
+    A policy `NAME-1` is `NAME` again, trained with seed 1: its episodes are pooled with those of `NAME`; in
+    `by_seed` they stand alone.
+    """
+    played = load_table(folder / "episodes.parquet")
+    table = pooled(played)
     policies = list(dict.fromkeys(table["policy"].to_pylist()))
     first, second = ("isa", "rl") if {"isa", "rl"} <= set(policies) else (policies[-1], policies[0])
     head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
     numbers: dict[str, Any] = {"rows": summarise(table)}
+    if table["policy"] != played["policy"]:
+        numbers["by_seed"] = [row for row in summarise(played) if row["task"] == ALL_TASKS]
     if first != second:
         numbers["comparison"] = compare(table, first, second)
     # None where all homes are of one class, or no target is described.
     parts = {"classes": summarise_classes(table), "descriptions": summarise_descriptions(table)}
     write(name, head | numbers | {key: rows for key, rows in parts.items() if rows})
+
+
+def pooled(table: pa.Table) -> pa.Table:
+    """Return the table with each `NAME-SEED` as episodes of `NAME` and that training seed."""
+    parts = [re.fullmatch(r"(.+)-(\d+)", name) for name in table["policy"].to_pylist()]
+    names = [part[1] if part else name for part, name in zip(parts, table["policy"].to_pylist(), strict=True)]
+    seeds = [int(part[2]) if part else 0 for part in parts]
+    for column, values in (("policy", names), ("training_seed", seeds)):
+        field = table.schema.field(column)
+        place = table.schema.get_field_index(column)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table
 
 
 def ship_perception(pretrain: Path, name: str) -> None:

@@ -109,7 +109,7 @@ class _Stage:
         """Draw other colours and materials for everything but the robot, in `painted`."""
         for _ in range(_PAINTED):
             appearance = Appearance(
-                int(rng.integers(2**31)), colour=rng.uniform(0.2, 1.0), material=rng.uniform(0.0, 0.5)
+                int(rng.integers(2**31)), colour=rng.uniform(0.1, 0.6), material=rng.uniform(0.0, 0.3)
             )
             self.painted.append(RasterMesh.from_model(painted(self.model, appearance)))
 
