@@ -2,11 +2,11 @@
 
     python benchmarks/decoder_sizes.py RUN_OF_IMITATE --save results/decoder_sizes.json
 
-RUN_OF_IMITATE is a run folder of `safevla imitate`. Every size learns from nothing from the same rounds of it,
-as imitation does, and is judged on its last rounds, which none has learned from: cross entropy and accuracy of
-the expert's answers, in states that another policy came to. Then it plays validation scenarios greedily. Times
-are of one thread: learning a step, and deciding for a step beside the encoder, which is the same for all.
-Without layers a step is decided by what is told of it alone, the memory included.
+RUN_OF_IMITATE is a run folder of `safevla imitate`. Every size learns from nothing from the same rounds of
+it, as imitation does, and is judged on its last rounds, which none has learned from: cross entropy and
+accuracy of the expert's answers, in states that another policy came to. Then it plays validation scenarios
+greedily. Times are of one thread: learning a step, and deciding for a step beside the encoder, which is the
+same for all. Without layers a step is decided by what is told of it alone, the memory included.
 """
 
 import argparse
