@@ -120,8 +120,8 @@ class FutileActions:
         self._pose[homes], self._spent[homes] = pose, spent
         result = np.zeros((len(homes), len(ACTIONS)), bool)
         if config.turns is not None:
-            fast = self._futile[homes][:, [_AHEAD, _BACK]].all(1)
-            result |= ((spent[:, 0] > config.turns) & ~fast)[:, None] & _TURNS[:-1]
+            stuck = self._futile[homes][:, [_AHEAD, _BACK]].all(1)
+            result |= ((spent[:, 0] > config.turns) & ~stuck)[:, None] & _TURNS[:-1]
         if config.reaches is not None:
             result |= ((spent[:, 1] > config.reaches) & ~holding)[:, None] & (_REACHES & ~_TAKES_IN)[:-1]
         return result
