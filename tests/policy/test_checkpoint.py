@@ -32,6 +32,10 @@ def test_round_trip(policy, folder, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), again.parameters(), strict=True))
 
 
+def test_whoever_may_read_one_file_of_a_checkpoint_may_read_all(folder):
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_card(folder):
     card = (folder / "README.md").read_text()
     assert "- task: ObjNav" in card and "| 0.5 | 1.0 |" in card and "cost critics: corner" in card

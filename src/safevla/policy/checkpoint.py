@@ -46,7 +46,7 @@ def save_policy(
     Returns:
         The folder.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def save_policy(
         "config": asdict(policy.config),
     }
     temporary = path / f"{WEIGHTS_NAME}.part"
-    save_file(weights, str(temporary))
+    temporary.write_bytes(save(weights))  # `save_file` makes a file that only its owner can read
     temporary.replace(path / WEIGHTS_NAME)
     (path / CARD_NAME).write_text(model_card(policy, card_facts or {}))
     # Last and at once: a folder with this file is a whole checkpoint.
