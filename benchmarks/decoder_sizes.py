@@ -5,8 +5,8 @@
 RUN_OF_IMITATE is a run folder of `safevla imitate`. Every size learns from nothing from the same rounds of
 it, as imitation does, and is judged on its last rounds, which none has learned from: cross entropy and
 accuracy of the expert's answers, in states that another policy came to. Then it plays validation scenarios
-greedily. Times are of one thread: learning a step, and deciding for a step beside the encoder, which is the
-same for all. Without layers a step is decided by what is told of it alone, the memory included.
+greedily. Times are of the processor, one thread: learning a step, and deciding for one beside the encoder,
+which is the same for all. Without layers a step is decided by what is told of it alone, the memory included.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 from safevla.policy.checkpoint import load_policy
+from safevla.policy.futile import possible
 from safevla.policy.vla import VisionLanguageActionPolicy
 from safevla.pretrain.imitation import fit, load_round
 from safevla.pretrain.settings import ImitationConfig
@@ -41,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=2, help="last rounds, which are judged on")
     parser.add_argument("--episodes", type=int, default=2000, help="to learn from, at most")
     parser.add_argument("--passes", type=int, default=4)
-    parser.add_argument("--scenarios", type=int, default=60, help="of safety-chores-val, tasks in turn")
+    parser.add_argument("--scenarios", type=int, default=20, help="of safety-chores-val, per task")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, help="also write the table as JSON")
     return parser.parse_args()
@@ -75,10 +76,9 @@ def agreement(policy: VisionLanguageActionPolicy, episodes: list[Episode]) -> tu
         batch = sequence_batch(policy, part)
         labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
         logits = policy.action_logits(batch)[batch.mask]
-        loss = functional.cross_entropy(logits, labels, reduction="none")
-        possible = loss < 1e6
-        losses.append(loss[possible])
-        right.append((logits.argmax(-1) == labels)[possible])
+        judged = possible(logits, labels)
+        losses.append(functional.cross_entropy(logits[judged], labels[judged], reduction="none"))
+        right.append((logits.argmax(-1) == labels)[judged])
     return float(torch.cat(losses).mean()), float(torch.cat(right).float().mean())
 
 
@@ -108,7 +108,8 @@ def main() -> None:
     config = ImitationConfig(
         first_epochs=arguments.passes, learning_rate=1e-3, weight_decay=0.02, dropout=0.2, seed=arguments.seed
     )
-    judged = [load_scenarios("safety-chores-val")[row] for row in in_turn(arguments.scenarios)]
+    each = arguments.scenarios
+    judged = [item for task in TASKS for item in load_scenarios("safety-chores-val", task)[:each]]
     env = HomeVecEnv(TASKS, num_envs=12)
     rows: list[dict[str, Any]] = []
     for width, layers in SIZES:
@@ -142,20 +143,11 @@ def main() -> None:
         command += f" --passes {arguments.passes} --scenarios {arguments.scenarios}"
         head = {"command": command, "code": code_version(), "machine": machine(), "seeds": [arguments.seed]}
         head |= {
-            "episodes": arguments.scenarios,
+            "episodes": len(judged),
             "steps learned": steps,
             "steps held out": sum(e.length for e in held_out),
         }
         write_json(arguments.save, head | {"rows": rows})
-
-
-def in_turn(count: int) -> list[int]:
-    """Return the rows of the first scenarios of each task of the frozen set, `count` in all."""
-    tasks = [scenario.task for scenario in load_scenarios("safety-chores-val")]
-    each = -(-count // len(TASKS))
-    return [row for task in TASKS for row in [i for i, name in enumerate(tasks) if name == task][:each]][
-        :count
-    ]
 
 
 if __name__ == "__main__":
