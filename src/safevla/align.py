@@ -89,7 +89,7 @@ def model(config: AlignConfig, tasks: tuple[str, ...], horizon: int) -> Specific
     specification = specification.with_aggregations(config.train.aggregations | aggregations)
     policy = load_policy_for(config.policy, specification.names)
     world = dataclasses.replace(config.world, num_envs=1, horizon=horizon)
-    env = world_env(tasks, world, specification, wants_labels(policy))
+    env = world_env(tasks, world.seen_by(policy), specification, wants_labels(policy))
     check_compatible(policy, env)
     env.close()
     if not hasattr(policy, "policy_parameters"):
@@ -113,7 +113,7 @@ def search(
     """Stage 2, elicit: find training scenarios in which the policy to be aligned is unsafe."""
     count = config.elicit.episodes
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, config.world, specification, wants_labels(policy))
+    env = world_env(tasks, config.world.seen_by(policy), specification, wants_labels(policy))
     with ProgressBar("elicit", count) as bar:
         archive = elicit(
             policy,
@@ -156,8 +156,8 @@ def train_method(
     if (folder / method / "checkpoint" / "config.json").exists():
         return
     policy = load_policy_for(config.policy, specification.names)
-    labels = wants_labels(policy)
-    make = functools.partial(make_env, scenarios, specification, config.world, config.train.shaping, labels)
+    world, labels = config.world.seen_by(policy), wants_labels(policy)
+    make = functools.partial(make_env, scenarios, specification, world, config.train.shaping, labels)
     env = make()
     elites, weights = RiskArchive.load(folder / "archive.jsonl").weights(even=config.train.archive_even)
     settings = dataclasses.replace(

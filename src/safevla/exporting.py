@@ -59,7 +59,7 @@ class Source:
         seed: of the sampling.
         recorded: the costs that were recorded when it was played first, by episode; empty if it was not.
         taken: actions that are taken again instead, by episode; empty if somebody decides.
-        labels: whether who plays is an oracle, which is told what its pictures show.
+        labels: of HomeVecEnv: not 0 if who plays is an oracle, which is told what its pictures show.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Source:
     seed: int = 0
     recorded: Sequence[float] = ()
     taken: Sequence[np.ndarray] = ()
-    labels: bool = False
+    labels: int = 0
 
     def part(self, start: int, stop: int | None = None) -> Source:
         """Return the source of some of the episodes."""
@@ -294,6 +294,7 @@ def _of_policy(
     check_sources(sources, scenarios, world, load_specification(spec))
     ((name, source),) = sources.items()
     policy = load_policy_for(source, load_specification(spec).names)
+    world = world.seen_by(policy)
     return Source(name, scenarios, spec, world, source, greedy, seed, labels=wants_labels(policy))
 
 

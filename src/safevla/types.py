@@ -164,8 +164,9 @@ class Observation:
     # (N, 6) float32, what the last action changed: base ahead m, base left m, base yaw rad, lift m, arm m,
     # wrist rad; None: not told. A real robot's encoders tell it; it shows when something is in the way.
     motion: np.ndarray | None = None
-    # (N, CAMERAS, CHANNELS, H / PATCH, W / PATCH) float16: what a perfect image encoder would say of both
-    # pictures; None: not told. For policies that show what perception costs, no robot has it.
+    # (N, CAMERAS, CHANNELS, rows, columns) float16: what a perfect image encoder would say of both pictures,
+    # one row and column for PATCH * scale pixels; None: not told. For policies that show what perception
+    # costs, no robot has it.
     maps: np.ndarray | None = None
     wants_values: bool = True  # whether somebody reads the values of what is decided
 

@@ -57,16 +57,16 @@ def pretrain(config: PretrainConfig, resume: bool) -> None:
 
 def imitate(config: ImitateConfig, resume: bool) -> None:
     """Train a policy from the expert with DAgger; the run folder gets a checkpoint."""
-    from safevla.policy.presets import make_policy, preset_config
+    from safevla.policy.presets import make_policy
     from safevla.pretrain.imitation import imitate as train_imitation
 
     check_tracker(config.tracker)
     single_threaded()
     tasks = parse_tasks(config.task)
-    labels = preset_config(config.preset).oracle
-    make_env = functools.partial(world_env, tasks, config.world, "safevla", labels)
+    policy = make_policy(config.preset, load_specification("safevla").names, seed=config.seed)
+    world, labels = config.world.seen_by(policy), wants_labels(policy)
+    make_env = functools.partial(world_env, tasks, world, "safevla", labels)
     env = make_env()
-    policy = make_policy(config.preset, env.constraints, seed=config.seed)
     set_encoder(policy, config.encoder)
     if config.start:
         set_trunks(policy, config.start)
@@ -116,7 +116,7 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
     tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, config.world, specification, wants_labels(policy))
+    env = world_env(tasks, config.world.seen_by(policy), specification, wants_labels(policy))
     check_compatible(policy, env)
     if config.replay:
         return replay(config, policy, env)
@@ -208,7 +208,7 @@ def check_sources(
     longest = dataclasses.replace(world, num_envs=1, horizon=longest_horizon(scenarios, world))
     for source in sources.values():
         policy = load_policy_for(source, specification.names)
-        env = make_env(scenarios, specification, longest, labels=wants_labels(policy))
+        env = make_env(scenarios, specification, longest.seen_by(policy), labels=wants_labels(policy))
         check_compatible(policy, env)
         env.close()
 
@@ -316,7 +316,7 @@ def given(source: str, tasks: tuple[str, ...], count: int | None) -> list[Scenar
 
 
 def world_env(
-    tasks: tuple[str, ...], world: WorldSettings, specification: Any, labels: bool = False
+    tasks: tuple[str, ...], world: WorldSettings, specification: Any, labels: int = 0
 ) -> HomeVecEnv:
     """Return homes that play the tasks; `labels` is for oracles."""
     return HomeVecEnv(

@@ -31,6 +31,36 @@ def test_folding_changes_nothing(config):
     assert sum(p.numel() for p in net.folded().parameters()) < sum(p.numel() for p in net.parameters())
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_grown_encoder_sees_as_the_smaller_one(norm):
+    torch.manual_seed(1)
+    small = PerceptionEncoder(EncoderConfig(separable=True, fine_blocks=1), norm).eval()
+    config = EncoderConfig(separable=True, scale=2, stem=(40, 48), fine_blocks=3, blocks=2)
+    large = PerceptionEncoder(config, norm).eval()
+    before = {name: value.clone() for name, value in large.state_dict().items()}
+    large.grow_from(small.state_dict())
+    images, camera = pictures(4, 112), torch.arange(4) % 2
+    ours = large(images.repeat_interleave(2, 1).repeat_interleave(2, 2), camera)
+    theirs = small(images, camera)
+    torch.testing.assert_close(ours.cells, theirs.cells, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.heads, theirs.heads, atol=1e-5, rtol=1e-5)
+    # New channels are there to be learned: they see something, of which nothing is made yet.
+    torch.testing.assert_close(large.stem_half.weight[24:], before["stem_half.weight"][24:])
+    assert not large.stem_quarter.weight[:, 24:].any()
+    with pytest.raises(ValueError, match="of other sizes"):
+        small.grow_from(large.state_dict())
+    with pytest.raises(ValueError, match="of other sizes"):
+        PerceptionEncoder(EncoderConfig(width=64)).grow_from(small.state_dict())
+
+
+def test_a_finer_encoder_has_coarser_patches():
+    net = PerceptionEncoder(EncoderConfig(scale=2, separable=True))
+    maps = net(pictures(4, 64), torch.arange(4) % 2)
+    assert maps.heads.shape[2:] == (4, 4) and maps.cells.shape[2:] == (8, 8)
+    with pytest.raises(ValueError, match="multiples of 16 pixels"):
+        net(pictures(4, 56), torch.arange(4) % 2)
+
+
 @pytest.mark.parametrize("size", [64, 112])
 def test_features(size):
     net = PerceptionEncoder()

@@ -138,7 +138,7 @@ def test_a_policy_that_wants_only_one_thing_does_not_push_on():
     """In a real home: without the mask it pushes until time is up; with it, play and learning agree."""
     scenarios = [item for item in load_scenarios("ObjNav-val") if item.task == "ObjNav"][:2]
     config = replace(preset_config("tiny-memory"), memory=None)
-    with closing(HomeVecEnv("ObjNav", num_envs=2, horizon=50)) as env:
+    with closing(HomeVecEnv("ObjNav", num_envs=2, resolution=config.resolution, horizon=50)) as env:
         pushes, metres = {}, {}
         for name, futile in (("without", None), ("with", FutileConfig())):
             policy = VisionLanguageActionPolicy(replace(config, futile=futile))

@@ -237,13 +237,16 @@ def test_a_run_can_start_from_an_earlier_one_with_fewer_blocks(tmp_path):
 
 def test_a_run_can_start_from_a_policy_whose_encoder_was_folded():
     trainer = Trainer(replace(TINY, preset="tiny-memory", start="chores"))
-    images = torch.from_numpy(ViewSampler(5, homes=2).draw(8).images)
-    camera = torch.arange(8) % 2
     policy = load_policy("chores")
+    images = torch.from_numpy(ViewSampler(5, resolution=policy.resolution, homes=2).draw(8).images)
+    camera = torch.arange(8) % 2
     assert len(trainer.net.fine_blocks) >= len(policy.encoder.fine_blocks)
-    ours, theirs = trainer.net.eval()(images, camera), policy.encoder.float()(images, camera)
-    torch.testing.assert_close(ours.cells, theirs.cells, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(ours.heads, theirs.heads, atol=1e-4, rtol=1e-4)
+    theirs = policy.encoder.float()(images, camera)
+    times = trainer.resolution // policy.resolution
+    images = images.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    ours = trainer.net.eval()(images, camera)
+    torch.testing.assert_close(ours.cells, theirs.cells, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(ours.heads, theirs.heads, atol=1e-3, rtol=1e-3)
     # Its statistics are those of pictures, so that training begins where the policy's encoder stands.
     still = trainer.net.train()(images, camera)
     assert (still.heads - theirs.heads).abs().mean() < 0.2 * theirs.heads.abs().mean()

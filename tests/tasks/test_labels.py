@@ -75,14 +75,14 @@ def drive(env, scenarios):
         observation = step.observation
 
 
-@pytest.mark.parametrize("size", [112, (64, 96)])
-def test_maps_are_what_is_counted_by_hand(scenarios, size):
-    env = make(resolution=size, labels=True, depth=size == 112)
+@pytest.mark.parametrize(("size", "scale"), [(112, 1), ((64, 96), 1), (224, 2)])
+def test_maps_are_what_is_counted_by_hand(scenarios, size, scale):
+    env = make(resolution=size, labels=scale, depth=size == 112)
     height, width = env.resolution
     rasters = Raster(height, width)
     found = np.zeros((2, CHANNELS), bool)
     for observation in drive(env, scenarios):
-        assert observation.maps.shape == (2, 2, CHANNELS, height // 8, width // 8)
+        assert observation.maps.shape == (2, 2, CHANNELS, height // (8 * scale), width // (8 * scale))
         assert observation.maps.dtype == np.float16
         for index, home in enumerate(env.homes):
             for camera in range(2):
@@ -92,7 +92,7 @@ def test_maps_are_what_is_counted_by_hand(scenarios, size):
                     ids, depth = np.empty((height, width), np.int32), np.empty((height, width), np.float32)
                     mesh = RasterMesh.from_model(home.scene.model)
                     rasters.render(mesh, home.data, home.scene.robot.cameras[camera], depth=depth, ids=ids)
-                truth = by_hand(home, scenarios[index], ids, depth)
+                truth = by_hand(home, scenarios[index], ids[::scale, ::scale], depth[::scale, ::scale])
                 np.testing.assert_allclose(observation.maps[index, camera], truth, atol=2e-3)
                 found[camera] |= truth.any((1, 2))
     assert found[:, [0, 4, 5, 6, 8]].all() and found[1, 9], "too little was seen for a test"

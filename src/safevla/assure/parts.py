@@ -94,7 +94,7 @@ def evaluate_part(
 ) -> None:
     """Play some scenarios with one policy and write their rows; importable, so that a process can run it."""
     policy = load_policy_for(source, specification.names)
-    env = make_env(scenarios, specification, world, labels=wants_labels(policy))
+    env = make_env(scenarios, specification, world.seen_by(policy), labels=wants_labels(policy))
     recorder = Recorder() if signals is not None else None
     table = evaluate(
         {name: policy},
@@ -118,7 +118,7 @@ def make_env(
     specification: Specification,
     world: WorldSettings,
     shaping: float = 0.0,
-    labels: bool = False,
+    labels: int = 0,
 ) -> HomeVecEnv:
     """Return homes that can play the scenarios; `shaping` is for training alone, `labels` for oracles."""
     tasks = tuple(dict.fromkeys(scenario.task for scenario in scenarios))

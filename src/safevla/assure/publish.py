@@ -93,7 +93,7 @@ def film(
     films: dict[str, list[Any]] = {}
     for name in (other, safer):
         policy = load_policy_for(sources[name], specification.names)
-        env = make_env(shown, specification, world, labels=wants_labels(policy))
+        env = make_env(shown, specification, world.seen_by(policy), labels=wants_labels(policy))
         _, films[name] = record(env, policy, shown, seed=seed, greedy=greedy)
         env.close()
     return [

@@ -1,9 +1,10 @@
 """The image encoder of the `tiny` preset: a picture and a sentence in, a few maps of the scene out.
 
 It is an open-vocabulary detector with geometry. A small convolutional net turns the picture into one vector
-per patch of 8 x 8 pixels; heads read depth, free floor, fragile, dangerous and movable things and the gripper
-from it; the similarity of finer vectors (4 x 4 pixels) with a projection of the sentence says where the thing
-is that the sentence speaks of. It is trained on rendered pictures (`pretrain/perception.py`) and then frozen.
+per patch of 8 x 8 pixels, 16 x 16 of larger pictures; heads read depth, free floor, fragile, dangerous and
+movable things and the gripper from it; the similarity of finer vectors (four a patch) with a projection of
+the sentence says where the thing is that the sentence speaks of. It is trained on rendered pictures
+(`pretrain/perception.py`) and then frozen.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class EncoderConfig:
     fine_blocks: int = 0  # residual blocks at a quarter of the picture's size, always separable
     blocks: int = 1  # residual blocks at patch resolution
     separable: bool = False  # blocks of a depthwise and two pointwise convolutions instead of two full ones
+    scale: int = 1  # a patch is 8 * scale pixels wide: the first convolution is as much coarser
     match: int = 32  # size of the space in which cells and sentences are compared
     grid: int = 14  # patches along a side of the picture that positions are learned for
 
@@ -110,7 +112,7 @@ class SeparableBlock(nn.Module):
 
 
 class PerceptionEncoder(nn.Module):
-    """Pictures (B, H, W, 3) uint8, H and W multiples of 8, with the camera that took each, and sentences.
+    """Pictures (B, H, W, 3) uint8, sides multiples of 8 * scale, with the camera that took each; sentences.
 
     Args:
         config: sizes.
@@ -121,10 +123,15 @@ class PerceptionEncoder(nn.Module):
         super().__init__()
         self.config = config
         half, quarter = config.stem
-        self.stem_half = nn.Conv2d(3, half, 4, stride=2, padding=1) if half else nn.Identity()
+        scale = config.scale
+        self.stem_half = (
+            nn.Conv2d(3, half, 4 * scale, stride=2 * scale, padding=scale) if half else nn.Identity()
+        )
         self.half_norm = _norm(half, norm and half > 0)
         self.stem_quarter = (
-            nn.Conv2d(half, quarter, 3, stride=2, padding=1) if half else nn.Conv2d(3, quarter, 4, stride=4)
+            nn.Conv2d(half, quarter, 3, stride=2, padding=1)
+            if half
+            else nn.Conv2d(3, quarter, 4 * scale, stride=4 * scale)
         )
         self.quarter_norm = _norm(quarter, norm)
         self.fine_blocks = nn.Sequential(*(SeparableBlock(quarter, norm) for _ in range(config.fine_blocks)))
@@ -147,7 +154,7 @@ class PerceptionEncoder(nn.Module):
             camera: (B,) int64, 0 navigation, 1 manipulation.
 
         Raises:
-            ValueError: a side of the pictures is not a multiple of 8.
+            ValueError: a side of the pictures is not a multiple of 8 * scale.
         """
         quarter, patches = self._read(pictures, camera)
         coarse = functional.pixel_shuffle(self.coarse(patches), CELLS)
@@ -155,9 +162,9 @@ class PerceptionEncoder(nn.Module):
 
     def _read(self, pictures: torch.Tensor, camera: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what is known of cells, (B, C, 2P, 2P), and of patches, (B, width, P, P)."""
-        height, width = pictures.shape[1:3]
-        if height % PATCH or width % PATCH:
-            raise ValueError(f"pictures of {height} x {width}: the encoder needs multiples of {PATCH} pixels")
+        patch, (height, width) = PATCH * self.config.scale, pictures.shape[1:3]
+        if height % patch or width % patch:
+            raise ValueError(f"pictures of {height} x {width}: the encoder needs multiples of {patch} pixels")
         # A permuted (B, H, W, 3) tensor is in channels-last layout, the fast one on CPUs.
         image = pictures.permute(0, 3, 1, 2)
         if image.dtype == torch.uint8:
@@ -168,7 +175,7 @@ class PerceptionEncoder(nn.Module):
             quarter = functional.relu(self.fine_blocks(quarter))
         patches = (
             self.patch_norm(self.stem_patch(quarter))
-            + self._positions(height // PATCH, width // PATCH)[camera]
+            + self._positions(height // patch, width // patch)[camera]
         )
         return quarter, functional.relu(self.blocks(patches))
 
@@ -194,6 +201,42 @@ class PerceptionEncoder(nn.Module):
                 setattr(module, norm, nn.Identity())
         net.load_state_dict(merged.state_dict())
         return net
+
+    def grow_from(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take over the weights of an encoder that may be smaller, and see as it did to begin with.
+
+        Its first convolution may look at pictures that are a whole number of times coarser: this one then
+        begins with their means. It may have fewer channels: nothing is made of new ones at first. It may have
+        fewer blocks.
+
+        Args:
+            weights: its `state_dict`, with or without normalisation.
+
+        Raises:
+            ValueError: something else differs.
+        """
+        try:
+            larger = weights if not self.config.stem[0] else self._with_larger_stem(weights)
+            missing, unknown = self.load_state_dict(larger, strict=False)
+            foreign = unknown or any("blocks." not in name and "norm." not in name for name in missing)
+        except (KeyError, RuntimeError):
+            foreign = True
+        if foreign:
+            raise ValueError("it is of an encoder of other sizes")
+
+    def _with_larger_stem(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return weights with a first convolution as large as this one; RuntimeError if it was larger."""
+        new, larger = self.state_dict(), dict(weights)
+        first, second = weights["stem_half.weight"], weights["stem_quarter.weight"]
+        channels, finer = len(first), new["stem_half.weight"].shape[2] // first.shape[2]
+        first = first.repeat_interleave(finer, 2).repeat_interleave(finer, 3) / finer**2
+        added = new["stem_quarter.weight"].shape[1] - channels
+        larger["stem_quarter.weight"] = functional.pad(second, (0, 0, 0, 0, 0, max(added, 0)))
+        larger["stem_half.weight"] = torch.cat([first, new["stem_half.weight"][channels:]])
+        for name, value in weights.items():
+            if name == "stem_half.bias" or (name.startswith("half_norm.") and value.ndim):
+                larger[name] = torch.cat([value, new[name][channels:]])
+        return larger
 
     @torch.no_grad()
     def normalise_as(self, pictures: torch.Tensor, camera: torch.Tensor) -> None:
@@ -258,7 +301,8 @@ class PerceptionEncoder(nn.Module):
             text: (B, 384) embedding of each picture's instruction.
 
         Returns:
-            (B, CHANNELS, H/8, W/8) float16: probabilities, depth as log(metres) / DEPTH_SCALE, see `types`.
+            (B, CHANNELS, H / (8 * scale), W / (8 * scale)) float16: probabilities, depth as log(metres) /
+            DEPTH_SCALE, see `types`.
         """
         if self.config.separable:
             quarter, patches = self._read(pictures, camera)

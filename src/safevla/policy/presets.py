@@ -25,11 +25,13 @@ PRESETS: dict[str, PolicyConfig] = {
     # Two cameras of 112 px, about 2 M parameters: learns on CPUs.
     "tiny": PolicyConfig(),
     "tiny-motion": _MOTION,
-    # The same with a map of what it has seen, one more block for small things, and futile actions masked.
+    # The same with a map of what it has seen, pictures of 224 px and two more blocks for small things, and
+    # futile actions masked.
     "tiny-memory": replace(
         _MOTION,
+        resolution=224,
         memory=MemoryConfig(),
-        encoder=replace(_MOTION.encoder, fine_blocks=2),
+        encoder=replace(_MOTION.encoder, scale=2, stem=(48, 48), fine_blocks=3),
         futile=FutileConfig(turns=30, reaches=45),
     ),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.

@@ -81,7 +81,7 @@ def check_compatible(policy: Any, env: Any) -> None:
 
     The policy may say of itself, beside what `Policy` names: `resolution` (pixels, a number or (H, W)),
     `max_steps` (longest history), `actions` (names of its actions) and `wants_labels` (it reads
-    `Observation.maps`); what it does not say is not checked.
+    `Observation.maps` of this scale); what it does not say is not checked.
 
     Args:
         policy: what is to play. It is reset, so it must not be in the middle of an episode.
@@ -94,13 +94,13 @@ def check_compatible(policy: Any, env: Any) -> None:
     _check_facts(policy, env)
     resolution = getattr(env, "resolution", None)
     if resolution is not None:
-        task, labels = getattr(env, "tasks", ("ObjNav",))[0], getattr(env, "labels", False)
+        task, labels = getattr(env, "tasks", ("ObjNav",))[0], int(getattr(env, "labels", 0))
         _check_trial(policy, _blank(resolution, task, labels))
 
 
-def wants_labels(policy: Any) -> bool:
-    """Return whether a policy is to be told what its pictures show: it needs HomeVecEnv(labels=True)."""
-    return bool(getattr(policy, "wants_labels", False))
+def wants_labels(policy: Any) -> int:
+    """Return what HomeVecEnv's `labels` must be: not 0 for a policy that is told what its pictures show."""
+    return int(getattr(policy, "wants_labels", 0))
 
 
 def _check_interface(policy: Any) -> None:
@@ -156,9 +156,10 @@ def _check_facts(policy: Any, env: Any) -> None:
         )
 
 
-def _blank(resolution: tuple[int, int], task: str, labels: bool) -> Observation:
+def _blank(resolution: tuple[int, int], task: str, labels: int) -> Observation:
     """Return what two homes see at their start if all is black."""
-    maps = (_TRIAL_HOMES, CAMERAS, CHANNELS, resolution[0] // PATCH, resolution[1] // PATCH)
+    patch = PATCH * max(labels, 1)
+    maps = (_TRIAL_HOMES, CAMERAS, CHANNELS, resolution[0] // patch, resolution[1] // patch)
     pictures = np.zeros((_TRIAL_HOMES, *resolution, 3), np.uint8)
     zeros = np.zeros(_TRIAL_HOMES, np.int64)
     instruction = instructions_for(task, TARGETS[task][0])[0]

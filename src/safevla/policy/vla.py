@@ -51,7 +51,7 @@ class PolicyConfig:
 
     Attributes:
         constraints: names of the K costs that the critics speak of.
-        resolution: side of the pictures, a multiple of 8 without a backbone.
+        resolution: side of the pictures, a multiple of 8 times the encoder's scale without a backbone.
         picture_width: pixels across; None: as `resolution`, which then is the height.
         encoder: of the pictures.
         backbone: takes the place of `encoder` where it is given.
@@ -88,7 +88,7 @@ class PolicyConfig:
             )
         if self.futile and not self.proprioception:
             raise ValueError("only proprioception tells which actions are futile: the policy needs it")
-        patch = self.backbone.patch if self.backbone else PATCH
+        patch = self.patch
         for side in self.picture:
             if side < patch or (side % patch and not self.backbone):
                 raise ValueError(f"resolution {side} is not a multiple of {patch}")
@@ -100,11 +100,16 @@ class PolicyConfig:
         return self.resolution, self.picture_width or self.resolution
 
     @property
+    def patch(self) -> int:
+        """Pixels along a side of a patch."""
+        return self.backbone.patch if self.backbone else PATCH * self.encoder.scale
+
+    @property
     def maps(self) -> tuple[int, int, int]:
         """Channels, rows and columns of what the encoder says of a picture."""
         if self.backbone:
             return self.backbone.width, self.backbone.rows, self.backbone.columns
-        return CHANNELS, self.picture[0] // PATCH, self.picture[1] // PATCH
+        return CHANNELS, self.picture[0] // self.patch, self.picture[1] // self.patch
 
     @property
     def feature_size(self) -> int:
@@ -158,7 +163,7 @@ class VisionLanguageActionPolicy(nn.Module):
         self.config, self.constraints = config, tuple(config.constraints)
         height, width = config.picture
         self.resolution: int | tuple[int, int] = height if height == width else (height, width)
-        self.max_steps, self.wants_labels = config.max_steps, config.oracle
+        self.max_steps, self.wants_labels = config.max_steps, config.encoder.scale if config.oracle else 0
         self._own_text_encoder = text_encoder
         self._half = use_half(config.precision)
         self._frozen = [] if self.encoder is None else list(self.encoder.parameters())

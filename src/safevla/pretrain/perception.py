@@ -182,14 +182,18 @@ class Trainer:
         path = Path(source) / STATE_NAME
         try:
             weights = torch.load(path, weights_only=True)["net"] if path.exists() else _encoder_of(source)
-            missing, unknown = self.net.load_state_dict(weights, strict=False)
-            if unknown or any("blocks." not in name and "norm." not in name for name in missing):
-                raise ValueError("it is of an encoder of other sizes")
+            self.net.grow_from(weights)
         except _DAMAGED as error:
             raise ValueError(f"cannot start from {source}: {str(error).splitlines()[0]}") from error
         if not path.exists():
             seen = ViewSampler(
-                self.config.seed, "train", self.resolution, 16, 16, size_class=self.config.size_class
+                self.config.seed,
+                "train",
+                self.resolution,
+                16,
+                16,
+                size_class=self.config.size_class,
+                scale=self.net.config.scale,
             ).draw(_STATISTICS)
             self.net.normalise_as(torch.from_numpy(seen.images), torch.from_numpy(seen.camera))
 
@@ -206,6 +210,7 @@ class Trainer:
             size_class=self.config.size_class,
             focus=self.config.focus,
             repaint=self.config.repaint,
+            scale=self.net.config.scale,
         )
 
     def losses(self, batch: Pictures) -> dict[str, torch.Tensor]:
@@ -441,7 +446,14 @@ def validate(
     net = net.folded()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = ViewSampler(
-        7, "val", resolution, homes=8, views_per_home=40, vary_light=False, size_class=size_class
+        7,
+        "val",
+        resolution,
+        homes=8,
+        views_per_home=40,
+        vary_light=False,
+        size_class=size_class,
+        scale=net.config.scale,
     )
     scores, counts, distances, errors = [], [], [], []
     masks: dict[str, list[np.ndarray]] = {"seen": [], "said": []}

@@ -17,7 +17,7 @@ import numpy as np
 from safevla.pretrain.described_queries import DESCRIBED, count_described, draw_described, geom_colours
 from safevla.tasks.descriptions import described, descriptions, noun_phrase
 from safevla.tasks.instructions import TARGETS, instructions_for
-from safevla.tasks.labels import MASKS, geom_flags, read_labels
+from safevla.tasks.labels import MASKS, geom_flags, read_labels, thinned
 from safevla.tasks.sets import BENCHMARK_CLASSES
 from safevla.types import CELLS, PATCH, Knobs
 from safevla.world.appearance import Appearance, painted
@@ -162,13 +162,15 @@ class ViewSampler:
     Args:
         seed: of everything random here; the same seed gives the same pictures.
         split: houses to draw from, "train", "val" or "test".
-        resolution: side of the pictures, a multiple of 8.
+        resolution: side of the pictures, a multiple of 8 * scale.
         homes: settled homes kept at a time.
         views_per_home: places drawn in a home before it is replaced by a new one.
         vary_light: draw a random light for every picture.
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         focus: share of the places that are near a small thing that a robot may be sent for.
         repaint: share of the pictures that show their home in drawn colours and materials.
+        scale: labels are read at every so many pixels, as an encoder of this scale gives its maps: they are
+            those of a picture that is as much smaller.
     """
 
     def __init__(
@@ -182,14 +184,15 @@ class ViewSampler:
         size_class: str = "S",
         focus: float = 0.0,
         repaint: float = 0.0,
+        scale: int = 1,
     ) -> None:
-        if resolution % PATCH:
-            raise ValueError(f"resolution {resolution} is not a multiple of {PATCH}")
+        if resolution % (PATCH * scale):
+            raise ValueError(f"resolution {resolution} is not a multiple of {PATCH * scale}")
         self.rng = np.random.default_rng([seed, 20260])
         self.split, self.resolution, self.homes = split, resolution, homes
         self.size_classes = BENCHMARK_CLASSES if size_class == "all" else size_class
         self.views_per_home, self.vary_light, self.focus = views_per_home, vary_light, focus
-        self.repaint = repaint
+        self.repaint, self.scale = repaint, scale
         self._pool = HousePool(capacity=1)
         self._raster = Raster(resolution, resolution)
         self._stages: list[_Stage] = []
@@ -201,7 +204,7 @@ class ViewSampler:
         """Draw `count` pictures, an even number: both cameras at count / 2 places."""
         if count < 2 or count % 2:
             raise ValueError(f"{count} pictures: give an even number, each place is seen by two cameras")
-        patches, kinds = self.resolution // PATCH, len(CATEGORIES)
+        patches, kinds = self.resolution // (PATCH * self.scale), len(CATEGORIES)
         batch = Pictures(
             images=np.empty((count, self.resolution, self.resolution, 3), np.uint8),
             camera=np.arange(count, dtype=np.int64) % 2,
@@ -299,11 +302,12 @@ class ViewSampler:
             ids=self._ids,
             lighting=light,
         )
+        ids, depth = thinned(self._ids, self.scale), thinned(self._depth, self.scale)
         outputs = (batch.counts[index], batch.masks[index], batch.depth[index], batch.distance[index])
-        read_labels(self._ids, self._depth, stage.category, stage.flags, *outputs)
-        asked = draw_described(self._ids, stage.category, colour, self.rng)
+        read_labels(ids, depth, stage.category, stage.flags, *outputs)
+        asked = draw_described(ids, stage.category, colour, self.rng)
         batch.asked[index] = asked
-        count_described(self._ids, stage.category, colour, asked, batch.asked_counts[index])
+        count_described(ids, stage.category, colour, asked, batch.asked_counts[index])
 
     def _light(self, own: Lighting) -> Lighting | None:
         """Return the home's light changed at random, or None for its own, half the time each."""

@@ -73,7 +73,8 @@ class HomeVecEnv:
         depth: also render depth, into `self.depth`.
         appearance: colours and light of the pictures.
         person: a person walks through every home, whatever the scenario says.
-        labels: tell in `Observation.maps` what a perfect image encoder would say of the pictures.
+        labels: tell in `Observation.maps` what a perfect image encoder of this scale would say of the
+            pictures; 0 or False: do not; True: of scale 1.
 
     Attributes:
         constraints: names of the K constraints, the columns of `Step.costs`.
@@ -83,7 +84,7 @@ class HomeVecEnv:
         last_ids: (N, 2, 112, 112) int32, geom id or -1, of the latest pictures (nav, manip).
         visible_pixels: (N, 2, E) int32, pixels of each entity in them.
         depth: (N, 2, H, W) float32 m of the latest pictures, or None.
-        labels: whether observations have `maps`.
+        labels: 0 if observations have no `maps`, else the scale of these.
         source: where `reset` takes scenarios from when it is given none.
         state: SafetyState of the latest step, None before it; rows of homes that did not act are stale.
     """
@@ -102,7 +103,7 @@ class HomeVecEnv:
         depth: bool = False,
         appearance: Appearance = PLAIN,
         person: bool = False,
-        labels: bool = False,
+        labels: int = 0,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
             if value is not None and int(value) < 1:
@@ -112,8 +113,10 @@ class HomeVecEnv:
         self.horizon = None if horizon is None else int(horizon)
         height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
         self.resolution = (int(height), int(width))
-        if labels and (height % PATCH or width % PATCH):
-            raise ValueError(f"labels need pictures of multiples of {PATCH} pixels, not {height} x {width}")
+        self.labels = int(labels)
+        patch = PATCH * max(self.labels, 1)
+        if labels and (height % patch or width % patch):
+            raise ValueError(f"labels need pictures of multiples of {patch} pixels, not {height} x {width}")
         self.specification = (
             specification if isinstance(specification, Specification) else load_specification(specification)
         )
@@ -133,8 +136,7 @@ class HomeVecEnv:
         self._ended = np.ones(self.num_envs, dtype=bool)
         picture = (self.num_envs, *self.resolution, 3)
         self._nav, self._manip = np.zeros(picture, np.uint8), np.zeros(picture, np.uint8)
-        self.labels = bool(labels)
-        maps = (self.num_envs, CAMERAS, CHANNELS, height // PATCH, width // PATCH)
+        maps = (self.num_envs, CAMERAS, CHANNELS, height // patch, width // patch)
         self._maps = np.zeros(maps, np.float16) if labels else None
         self._last_action = np.full(self.num_envs, NO_ACTION, np.int64)
         self._step = np.zeros(self.num_envs, np.int64)

@@ -44,6 +44,11 @@ def geom_flags(scene: Scene) -> np.ndarray:
     return flags
 
 
+def thinned(picture: np.ndarray, scale: int) -> np.ndarray:
+    """Return every `scale`-th row and column of (H, W), in one piece: what a coarser picture would show."""
+    return picture if scale == 1 else np.ascontiguousarray(picture[::scale, ::scale])
+
+
 @compiled
 def read_labels(
     ids: np.ndarray,
@@ -90,18 +95,23 @@ def read_labels(
                 log_depth[row // PATCH, column // PATCH] += share * np.float32(math.log(metres))
 
 
-def perfect_maps(ids: np.ndarray, depth: np.ndarray, target: np.ndarray, flags: np.ndarray) -> np.ndarray:
+def perfect_maps(
+    ids: np.ndarray, depth: np.ndarray, target: np.ndarray, flags: np.ndarray, scale: int = 1
+) -> np.ndarray:
     """Return what a perfect image encoder would say of one picture.
 
     Args:
-        ids: (H, W) int32 geom ids, -1 where nothing is seen; sides are multiples of PATCH.
+        ids: (H, W) int32 geom ids, -1 where nothing is seen; sides are multiples of PATCH * scale.
         depth: (H, W) float32, metres.
         target: (ngeom,) int32, 0 for geoms of what the instruction asks for, -1 for the others.
         flags: (ngeom,) int32, see `geom_flags`.
+        scale: of the encoder.
 
     Returns:
-        (CHANNELS, H / PATCH, W / PATCH) float16 in the layout of `PerceptionEncoder.features`.
+        (CHANNELS, rows, columns) float16 in the layout of `PerceptionEncoder.features`, one row and column
+        for PATCH * scale pixels.
     """
+    ids, depth = thinned(ids, scale), thinned(depth, scale)
     rows, columns = ids.shape[0] // PATCH, ids.shape[1] // PATCH
     counts = np.empty((1, CELLS * rows, CELLS * columns), np.uint8)
     masks = np.empty((len(MASKS), rows, columns), np.uint8)

@@ -17,7 +17,7 @@ from safevla.tasks.geometry import (
 )
 from safevla.tasks.labels import geom_flags, perfect_maps
 from safevla.tasks.matching import matching_entities
-from safevla.types import Scenario
+from safevla.types import PATCH, Scenario
 from safevla.world.appearance import PLAIN, Appearance
 from safevla.world.raster import Raster
 from safevla.world.render import Renderer, make_renderer, render_two
@@ -37,7 +37,7 @@ class Views:
     manip: np.ndarray  # (H, W, 3) uint8
     ids: np.ndarray  # (2, 112, 112) int32
     depth: np.ndarray | None = None  # (2, H, W) float32, m
-    maps: np.ndarray | None = None  # (2, CHANNELS, H / PATCH, W / PATCH) float16, see `Observation.maps`
+    maps: np.ndarray | None = None  # (2, CHANNELS, rows, columns) float16, see `Observation.maps`
 
 
 class Seat:
@@ -202,8 +202,9 @@ class Seat:
         scene = self.home.scene
         if "geom_flags" not in scene.cache:
             scene.cache["geom_flags"] = geom_flags(scene)
+        flags, scale = scene.cache["geom_flags"], ids.shape[1] // (PATCH * maps.shape[2])
         for view in range(2):
-            maps[view] = perfect_maps(ids[view], depth[view], self._target_geoms, scene.cache["geom_flags"])
+            maps[view] = perfect_maps(ids[view], depth[view], self._target_geoms, flags, scale)
 
     def _begin_potential(self) -> None:
         """Plan the way to the nearest target once; the field stays valid while the furniture stays."""

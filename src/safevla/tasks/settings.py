@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from safevla.config import nearest
 from safevla.world.renderers import RENDERERS
+
+DEFAULT_RESOLUTION = 112  # pixels
 
 
 def check_share(name: str, value: float) -> float:
@@ -22,7 +25,7 @@ class WorldSettings:
     Attributes:
         num_envs: homes stepped together in one process.
         num_threads: threads that step the homes of one process; results do not depend on it.
-        resolution: pixels along each side of a picture.
+        resolution: pixels along each side of a picture; None: what the policy was made for, 112 without one.
         width: pixels across a picture where it is not square; resolution then is its height.
         horizon: steps after which an episode is cut off; None: those of the size class of its home, 200 in
             class S and 600 in the others (`tasks.env.HORIZONS`).
@@ -32,7 +35,7 @@ class WorldSettings:
 
     num_envs: int = 16
     num_threads: int = 1
-    resolution: int = 112
+    resolution: int | None = None
     width: int | None = None
     horizon: int | None = None
     renderer: str = "raster"
@@ -48,4 +51,13 @@ class WorldSettings:
     @property
     def picture(self) -> tuple[int, int]:
         """Height and width of a picture."""
-        return self.resolution, self.width or self.resolution
+        height = self.resolution or DEFAULT_RESOLUTION
+        return height, self.width or height
+
+    def seen_by(self, policy: Any) -> WorldSettings:
+        """Return these settings with pictures of the size that a policy was made for, if none is given."""
+        made_for = getattr(policy, "resolution", None)
+        if self.resolution is not None or made_for is None:
+            return self
+        height, width = (made_for, None) if isinstance(made_for, int) else made_for
+        return replace(self, resolution=height, width=self.width or width)
