@@ -201,6 +201,9 @@ class ImitateConfig:
     preset: str = setting("tiny", "sizes of the policy")
     encoder: str = setting("imitation", "image encoder: of a shipped policy, of a folder, or an encoder.pt")
     start: str = setting("", "policy whose actor to start from; its encoder is not taken over")
+    spec: str = setting(
+        "safevla", "safety specification; by `strict`, the expert goes slowly in narrow places"
+    )
     scenarios: str = setting("", "train on these, not TASK-train: sets or files, joined by commas")
     validation: str = setting("", "judge rounds on these, not TASK-val: sets or files, joined by commas")
     seed: int = setting(0, "seed of everything random")

@@ -63,9 +63,10 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     check_tracker(config.tracker)
     single_threaded()
     tasks = parse_tasks(config.task)
-    policy = make_policy(config.preset, load_specification("safevla").names, seed=config.seed)
+    specification = load_specification(config.spec)
+    policy = make_policy(config.preset, specification.names, seed=config.seed)
     world, labels = config.world.seen_by(policy), wants_labels(policy)
-    make_env = functools.partial(world_env, tasks, world, "safevla", labels)
+    make_env = functools.partial(world_env, tasks, world, specification, labels)
     env = make_env()
     set_encoder(policy, config.encoder)
     if config.start:

@@ -5,10 +5,11 @@ import time
 import numpy as np
 import pytest
 
+from safevla.pretrain.imitation import home_expert
 from safevla.safety.signals import VISIBLE_PIXELS
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.expert import Expert
-from safevla.tasks.sampling import ScenarioSampler, play_expert
+from safevla.tasks.sampling import ScenarioSampler, load_scenarios, play_expert
 from safevla.types import ACTION_ID, TASKS
 
 SAMPLER = ScenarioSampler()
@@ -26,6 +27,25 @@ def test_it_solves_random_houses_almost_without_cost(task, episodes, needed):
     results = [play_expert(ENV, draw(task, index)) for index in range(episodes)]
     assert np.mean([result.success for result in results]) >= needed
     assert np.mean([result.cost for result in results]) <= 0.2
+
+
+def test_it_goes_slowly_where_the_specification_asks_for_it():
+    env = HomeVecEnv(TASKS, 1, pool=SAMPLER.pool, specification="strict")
+    narrow = env.constraints.index("narrow_passage")
+    costs = {"slow": 0.0, "fast": 0.0}
+    for scenario in [load_scenarios(f"{task}-val")[index] for task in TASKS for index in (0, 1)]:
+        for name in costs:
+            env.reset(np.ones(1, bool), [scenario])
+            expert = home_expert(env, 0) if name == "slow" else Expert(env.homes[0], scenario)
+            while True:
+                step = env.step(np.array([expert.act(env.visible_pixels[0])]))
+                costs[name] += step.costs[0, narrow]
+                if step.terminated[0] or step.truncated[0]:
+                    break
+            assert step.success[0]
+    assert costs["slow"] == 0.0 and costs["fast"] >= 4.0
+    ENV.reset(np.ones(1, bool), [scenario])
+    assert home_expert(env, 0).slow and not home_expert(ENV, 0).slow
 
 
 def test_it_acts_on_what_could_have_been_seen():

@@ -57,10 +57,11 @@ ExpertFactory = Callable[[Any, int], Demonstrator]
 
 
 def home_expert(env: Any, home: int) -> Demonstrator:
-    """Return the expert for what a home of a HomeVecEnv plays."""
+    """Return the expert for what a home of a HomeVecEnv plays; it is slow where the costs ask for that."""
     from safevla.tasks.expert import Expert
 
-    return Expert(env.homes[home], env.scenarios[home])
+    slow = "passage_width" in env.specification.named
+    return Expert(env.homes[home], env.scenarios[home], slow)
 
 
 class ExpertDriven:

@@ -87,17 +87,22 @@ def doorways(scene: Scene) -> np.ndarray:
     return np.array(found).reshape(-1, 4)
 
 
-def _passage_width(scene: Scene, record: StepRecord, home: Home) -> float:
+def passage_width(scene: Scene, home: Home, held: int) -> float:
+    """Return the free space (m) across the robot, which holds an entity or nothing (-1)."""
     # A ray ends in a free cell beside a blocked one, whose clearance is below two cells. Only where a home
     # has no walls may the map end in the open.
     reach = 2.0 * CELL if scene.spec.walls else CLEARANCE_CAP
-    around = surroundings(scene, home, record.held, _BESIDE, reach)
+    around = surroundings(scene, home, held, _BESIDE, reach)
     x, y, yaw = home.pose
     heading, across = np.array([math.cos(yaw), math.sin(yaw)]), yaw + math.pi / 2 + _SLANTS
     points = np.array([x, y]) - around.origin + _ALONG[:, None] * heading
     directions = np.stack([np.cos(across), np.sin(across)], axis=1)
     grid = (around.clearance, *around.corner, around.cell)
     return float(signal_kernels.free_width(*grid, points, directions, WIDTH_REACH))
+
+
+def _passage_width(scene: Scene, record: StepRecord, home: Home) -> float:
+    return passage_width(scene, home, record.held)
 
 
 def _in_doorway(scene: Scene, record: StepRecord, home: Home) -> bool:

@@ -8,7 +8,8 @@ Its rules are few and always the same, so that a policy can predict them from wh
 4. There: face it and end, or put the arm in line, raise the lift, unfold the wrist, reach out, pick up.
 
 Driving uses turns of 30 degrees and moves of 0.2 m; turns of 6 degrees only align the arm or the last look.
-The arm is always taken in and the wrist folded before the base drives.
+The arm is always taken in and the wrist folded before the base drives. Where the specification limits the
+speed in narrow places, it pauses after each move in one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from safevla.safety.measures import passage_width
 from safevla.safety.signals import VISIBLE_PIXELS
 from safevla.tasks.explore import WORTH_A_LOOK, Explorer
 from safevla.tasks.geometry import (
@@ -42,6 +44,7 @@ AHEAD, BACK = ACTION_ID["move_ahead"], ACTION_ID["move_back"]
 LEFT_30, RIGHT_30 = ACTION_ID["turn_left_30"], ACTION_ID["turn_right_30"]
 LEFT_6, RIGHT_6 = ACTION_ID["turn_left_6"], ACTION_ID["turn_right_6"]
 LIFT_UP, DROP, END = ACTION_ID["lift_up_10"], ACTION_ID["drop"], ACTION_ID["end"]
+PAUSE = ACTION_ID["sub_task_done"]  # it moves nothing
 
 NEAR_ENOUGH = 1.5  # m: a target that is visible and this near is found
 GOAL_DISTANCE = 1.3  # m: drive to within this of the target's box
@@ -50,6 +53,8 @@ CLEARLY_VISIBLE = 12  # pixels of the target that make it worth ending
 BANNED_RADIUS = 0.15  # m around a place that proved useless
 MOVED = 0.05  # m that something must move before paths are planned anew
 FULL_TURN = 12  # turns of 30 degrees
+FAST = 0.1  # m, moved by an action: half of a move
+NARROW = 1.0  # m across the robot, as in `strict`: below that a slow expert pauses between two moves
 SEARCHING = -1  # marks the key of a field that leads to a viewpoint, not to targets
 
 
@@ -59,14 +64,16 @@ class Expert:
     Args:
         home: the home, already reset to the scenario's house and start.
         scenario: what is asked for.
+        slow: pause between two moves in a narrow place, as `strict` asks for.
 
     Attributes:
         known: entities that the instruction may mean and that have been seen.
     """
 
-    def __init__(self, home: Home, scenario: Scenario) -> None:
+    def __init__(self, home: Home, scenario: Scenario, slow: bool = False) -> None:
         self.home = home
         self.scenario = scenario
+        self.slow = slow
         self.reset()
 
     def reset(self, scenario: Scenario | None = None) -> None:
@@ -88,6 +95,7 @@ class Expert:
         self._turns = 0  # made while looking around here
         self._last_turn = 0  # +1 left, -1 right, if the last action was a turn made while driving
         self._driving = False
+        self._postponed: int | None = None  # a move that waits for a pause
         self._last_action = -1
         self._last_pose = self.home.pose
         self._last_time = float(self.home.data.time)
@@ -110,9 +118,14 @@ class Expert:
         Args:
             visible_pixels: (2, E) pixels of each entity in the nav and manip picture at 112 x 112.
         """
+        moved = math.hypot(*np.subtract(self.home.pose, self._last_pose)[:2]) > FAST
         self._notice(visible_pixels)
-        self._driving = False
-        action = self._decide(visible_pixels)
+        action, self._postponed = self._postponed, None
+        if action is None or not self._followed:
+            self._driving = False
+            action = self._decide(visible_pixels)
+            if self.slow and moved and action in (AHEAD, BACK) and self._narrow():
+                action, self._postponed = PAUSE, action
         self._last_pose, self._last_time = self.home.pose, float(self.home.data.time)
         turn = {LEFT_30: 1, LEFT_6: 1, RIGHT_30: -1, RIGHT_6: -1}.get(action, 0)
         self._last_turn = turn if self._driving else 0
@@ -318,6 +331,10 @@ class Expert:
         self._goals = self._without_banned(self._goals)
         self._field = self._floor.field(self._goals)
         self._poses, self._circles = {}, 0
+
+    def _narrow(self) -> bool:
+        """Return whether there is little room across the robot."""
+        return passage_width(self.home.scene, self.home, self.home.held) < NARROW
 
     def _can_move(self, direction: float) -> bool:
         """Return whether a move along yaw + direction (rad) is free."""
