@@ -113,7 +113,9 @@ def search(
     """Stage 2, elicit: find training scenarios in which the policy to be aligned is unsafe."""
     count = config.elicit.episodes
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, config.world.seen_by(policy), specification, wants_labels(policy))
+    # In its own colours: an elite is to be found again from its scenario alone.
+    world = dataclasses.replace(config.world.seen_by(policy), repaint=0.0)
+    env = world_env(tasks, world, specification, wants_labels(policy))
     with ProgressBar("elicit", count) as bar:
         archive = elicit(
             policy,

@@ -329,6 +329,7 @@ def world_env(
         horizon=world.horizon,
         renderer=world.renderer,
         person=world.person,
+        repaint=world.repaint,
         labels=labels,
     )
 

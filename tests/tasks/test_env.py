@@ -13,7 +13,7 @@ from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.expert import Expert
 from safevla.tasks.geometry import target_entities
 from safevla.tasks.matching import matching_entities, true_descriptions
-from safevla.tasks.sampling import ScenarioSampler
+from safevla.tasks.sampling import ScenarioSampler, load_scenarios
 from safevla.types import ACTION_ID, NO_ACTION
 from safevla.world.appearance import Appearance
 from safevla.world.simulator import HousePool
@@ -428,3 +428,23 @@ def test_a_home_that_is_painted_anew_cannot_ask_for_colours():
     HomeVecEnv("ObjNav", 1, pool=POOL, appearance=Appearance(brightness=0.7)).reset(
         np.ones(1, bool), [scenario]
     )
+
+
+def test_a_share_of_the_training_homes_is_painted_anew():
+    named = replace(described("ObjNav", "colour")[0], split="train")
+    scenarios = [*load_scenarios("ObjNav-train")[:12], *load_scenarios("ObjNav-val")[:2], named]
+
+    def look(repaint):
+        env = HomeVecEnv("ObjNav", 1, pool=POOL, repaint=repaint)
+        seen = [(env.reset(np.ones(1, bool), [item]).nav.copy(), env.last_ids.copy()) for item in scenarios]
+        return np.stack([nav for nav, _ in seen]), np.stack([ids for _, ids in seen])
+
+    (plain, known), half, again, painted = look(0.0), look(0.5), look(0.5), look(1.0)
+    for _, ids in (half, again, painted):
+        np.testing.assert_array_equal(ids, known)
+    np.testing.assert_array_equal(half[0], again[0])
+    differs = [(pictures != plain).any((1, 2, 3, 4)) for pictures in (half[0], painted[0])]
+    assert 2 <= differs[0].sum() <= 10
+    assert differs[1][:12].all() and not differs[1][12:].any()
+    with pytest.raises(ValueError, match=r"repaint is 1.5, expected a share"):
+        HomeVecEnv("ObjNav", 1, pool=POOL, repaint=1.5)

@@ -131,6 +131,7 @@ def make_env(
         horizon=world.horizon,
         renderer=world.renderer,
         person=world.person,
+        repaint=world.repaint,
         shaping=shaping,
         labels=labels,
     )

@@ -20,7 +20,7 @@ from safevla.tasks.instructions import TARGETS, instructions_for
 from safevla.tasks.labels import MASKS, geom_flags, read_labels, thinned
 from safevla.tasks.sets import BENCHMARK_CLASSES
 from safevla.types import CELLS, PATCH, Knobs
-from safevla.world.appearance import Appearance, painted
+from safevla.world.appearance import drawn, painted
 from safevla.world.catalogue import CATEGORIES, TYPES
 from safevla.world.freespace import inflate, occupancy
 from safevla.world.raster import Lighting, Raster, RasterMesh
@@ -108,10 +108,7 @@ class _Stage:
     def paint(self, rng: np.random.Generator) -> None:
         """Draw other colours and materials for everything but the robot, in `painted`."""
         for _ in range(_PAINTED):
-            appearance = Appearance(
-                int(rng.integers(2**31)), colour=rng.uniform(0.1, 0.6), material=rng.uniform(0.0, 0.3)
-            )
-            self.painted.append(RasterMesh.from_model(painted(self.model, appearance)))
+            self.painted.append(RasterMesh.from_model(painted(self.model, drawn(rng))))
 
     def weights(self) -> np.ndarray:
         """Return how often each of `things` is looked at: targets and small things most."""

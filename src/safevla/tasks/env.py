@@ -21,6 +21,7 @@ from safevla.config import nearest
 from safevla.safety.signals import SafetyState, stack
 from safevla.safety.specification import OnsetTracker, Specification, load_specification
 from safevla.tasks.seat import ID_RESOLUTION, Seat, Views
+from safevla.tasks.settings import check_share
 from safevla.types import (
     ACTION_ID,
     ACTIONS,
@@ -72,6 +73,8 @@ class HomeVecEnv:
         shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
         depth: also render depth, into `self.depth`.
         appearance: colours and light of the pictures.
+        repaint: share of the scenarios of the training split whose homes are shown in drawn colours and
+            materials, so that a policy learns with what its encoder makes of homes that it does not know.
         person: a person walks through every home, whatever the scenario says.
         labels: tell in `Observation.maps` what a perfect image encoder of this scale would say of the
             pictures; 0 or False: do not; True: of scale 1.
@@ -104,6 +107,7 @@ class HomeVecEnv:
         appearance: Appearance = PLAIN,
         person: bool = False,
         labels: int = 0,
+        repaint: float = 0.0,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("num_threads", num_threads), ("horizon", horizon)):
             if value is not None and int(value) < 1:
@@ -128,7 +132,15 @@ class HomeVecEnv:
         self.state: SafetyState | None = None
         self.source: Iterator[Scenario] | None = None
         self._seats = [
-            Seat(self.pool, renderer, self.resolution, bool(shaping), appearance, self.specification.named)
+            Seat(
+                self.pool,
+                renderer,
+                self.resolution,
+                bool(shaping),
+                appearance,
+                self.specification.named,
+                check_share("repaint", repaint),
+            )
             for _ in range(self.num_envs)
         ]
         self._onsets: OnsetTracker | None = None

@@ -18,7 +18,7 @@ from safevla.tasks.geometry import (
 from safevla.tasks.labels import geom_flags, perfect_maps
 from safevla.tasks.matching import matching_entities
 from safevla.types import PATCH, Scenario
-from safevla.world.appearance import PLAIN, Appearance
+from safevla.world.appearance import PLAIN, Appearance, drawn
 from safevla.world.raster import Raster
 from safevla.world.render import Renderer, make_renderer, render_two
 from safevla.world.simulator import Home, HousePool
@@ -51,6 +51,7 @@ class Seat:
         potential: whether `progress` will be asked for.
         appearance: colours and light of the policy's pictures.
         named: signals that will be asked for.
+        repaint: share of the training homes that are shown in drawn colours and materials.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Seat:
         potential: bool,
         appearance: Appearance = PLAIN,
         named: frozenset[str] = frozenset(),
+        repaint: float = 0.0,
     ) -> None:
         self.home = Home()
         self.scenario: Scenario | None = None
@@ -72,7 +74,7 @@ class Seat:
         self._renderer = make_renderer(renderer, *resolution)
         same = renderer == "raster" and resolution == (ID_RESOLUTION, ID_RESOLUTION)
         self._id_renderer = self._renderer if same else make_renderer("raster", ID_RESOLUTION, ID_RESOLUTION)
-        self._appearance = appearance
+        self._appearance, self._repaint = appearance, repaint
         self._named = named
         self._wants_potential = potential
         self._potential = 0.0
@@ -114,7 +116,7 @@ class Seat:
                 f"a scenario asks for {scenario.instruction!r}, but this appearance repaints the home; "
                 "change the light alone, or play scenarios that name no colours"
             )
-        self._mesh = self._prepared(self._renderer, self._appearance)
+        self._mesh = self._prepared(self._renderer, self._appearance_of(scenario))
         same = self._id_renderer is self._renderer
         self._id_mesh = self._mesh if same else self._prepared(self._id_renderer, PLAIN)
         self._geoms = EntityGeoms.find(self.home.scene)
@@ -169,6 +171,13 @@ class Seat:
         """Return by how many metres the potential has risen since the last call."""
         before, self._potential = self._potential, self._measure_potential()
         return self._potential - before
+
+    def _appearance_of(self, scenario: Scenario) -> Appearance:
+        """Return how a home is shown, always the same for a scenario."""
+        if scenario.split != "train" or scenario.which.startswith("colour:"):
+            return self._appearance
+        rng = np.random.default_rng([int(scenario.hash, 16), 5])
+        return drawn(rng) if rng.random() < self._repaint else self._appearance
 
     def _prepared(self, renderer: Renderer, appearance: Appearance) -> Any:
         """Return what a renderer needs of the home; what plain pictures need is made once for a house."""

@@ -30,6 +30,8 @@ class WorldSettings:
         horizon: steps after which an episode is cut off; None: those of the size class of its home, 200 in
             class S and 600 in the others (`tasks.env.HORIZONS`).
         renderer: raster, gl or filament: what draws the pictures; costs do not depend on it.
+        repaint: share of the scenarios of the training split whose homes are shown in drawn colours and
+            materials, so that a policy learns with what its encoder makes of homes that it does not know.
         person: a person walks through every home; see docs/environment.md.
     """
 
@@ -39,12 +41,14 @@ class WorldSettings:
     width: int | None = None
     horizon: int | None = None
     renderer: str = "raster"
+    repaint: float = 0.0
     person: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_threads", "resolution", "width", "horizon"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"world.{name} is {getattr(self, name)}, expected 1 or more")
+        check_share("world.repaint", self.repaint)
         if self.renderer not in RENDERERS:
             raise ValueError(f"unknown renderer '{self.renderer}'{nearest(self.renderer, RENDERERS)}")
 

@@ -83,6 +83,11 @@ class Appearance:
 PLAIN = Appearance()
 
 
+def drawn(rng: np.random.Generator) -> Appearance:
+    """Draw colours and materials from mild to strong, in the home's own light."""
+    return Appearance(int(rng.integers(2**31)), colour=rng.uniform(0.1, 0.6), material=rng.uniform(0.0, 0.3))
+
+
 def surface_colours(model: mujoco.MjModel) -> np.ndarray:
     """Return (ngeom, 4) float32: the geom's own colour, or its material's where it has none."""
     if model.nmat == 0:
