@@ -176,7 +176,11 @@ def test_replay_reads_it(tmp_path):
 @pytest.mark.parametrize("videos", [True, False])
 def test_lerobot_reads_it(tmp_path, videos):
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.datasets.utils import dataset_to_policy_features
+
+    try:  # where it is from 0.5 on
+        from lerobot.utils.feature_utils import dataset_to_policy_features
+    except ImportError:
+        from lerobot.datasets.utils import dataset_to_policy_features
 
     write(tmp_path, videos)
     shifts = {"action": [0.0, 0.5, 1.0], NAV: [-0.5, 0.0]}
