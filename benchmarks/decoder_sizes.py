@@ -110,7 +110,7 @@ def main() -> None:
     )
     each = arguments.scenarios
     judged = [item for task in TASKS for item in load_scenarios("safety-chores-val", task)[:each]]
-    env = HomeVecEnv(TASKS, num_envs=12)
+    env = HomeVecEnv(TASKS, num_envs=12, resolution=base.resolution)
     rows: list[dict[str, Any]] = []
     for width, layers in SIZES:
         policy = sized(base, width, layers, arguments.seed)

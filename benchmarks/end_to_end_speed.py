@@ -43,7 +43,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--task", default="ObjNav", choices=TASKS)
     parser.add_argument("--homes", type=int, default=16, help="of each process")
     parser.add_argument("--processes", type=int, default=2, help="that play; learning has as many threads")
-    parser.add_argument("--resolution", type=int, default=112)
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=48, help="episodes an iteration")
     parser.add_argument("--scenarios", type=int, default=96, help="distinct scenarios to draw from")
@@ -122,7 +121,8 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     # Not proven: the expert's time is no part of what is measured.
     stream = scenario_stream(arguments.task, seed=0, prove=False)
     scenarios = list(itertools.islice(stream, arguments.scenarios))
-    make = functools.partial(HomeVecEnv, arguments.task, arguments.homes, resolution=arguments.resolution)
+    resolution = load(arguments, ()).resolution
+    make = functools.partial(HomeVecEnv, arguments.task, arguments.homes, resolution=resolution)
     env = make()
     print(f"{'learning':<10}{'iteration':>9}{'samples/s':>11}{'collect':>9}{'update':>8}")
     rows = measure_imitation(arguments, env, scenarios, make) + measure_ppo(arguments, env, scenarios, make)
