@@ -81,7 +81,7 @@ def test_it_fits_only_where_maps_are_told(policy):
     fits = copy.deepcopy(policy)
     fits.set_constraints(told.constraints)
     check_compatible(fits, told)
-    with pytest.raises(IncompatiblePolicyError, match="make it with labels=True") as caught:
+    with pytest.raises(IncompatiblePolicyError, match="make it with labels=1") as caught:
         check_compatible(fits, plain)
     assert caught.value.code == "inputs" and "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="make it with labels=True"):
@@ -93,3 +93,17 @@ def test_what_makes_no_sense_is_refused(policy):
         Reworded(policy, "wrong")
     with pytest.raises(ValueError, match="a policy with a backbone cannot be an oracle"):
         PolicyConfig(backbone=BackboneConfig(), oracle=True)
+
+
+def test_labels_of_another_scale_do_not_fit():
+    finer = replace(SMALL, resolution=128, encoder=replace(SMALL.encoder, scale=2))
+    policy = VisionLanguageActionPolicy(finer)
+    assert wants_labels(policy) == 2
+    for labels, fits in ((2, True), (1, False)):
+        env = HomeVecEnv("ObjNav", resolution=128, labels=labels)
+        policy.set_constraints(env.constraints)
+        if fits:
+            check_compatible(policy, env)
+        else:
+            with pytest.raises(IncompatiblePolicyError, match="make it with labels=2"):
+                check_compatible(policy, env)

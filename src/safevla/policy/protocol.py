@@ -134,11 +134,12 @@ def _check_facts(policy: Any, env: Any) -> None:
         raise IncompatiblePolicyError(
             "actions", f"the policy has {len(actions)} actions ({other}), the robot has {', '.join(ACTIONS)}"
         )
-    if wants_labels(policy) and not getattr(env, "labels", False):
+    wanted = wants_labels(policy)
+    if wanted and int(getattr(env, "labels", 0)) != wanted:
         raise IncompatiblePolicyError(
             "inputs",
             "the policy is an oracle: it is told what its pictures show (Observation.maps), which this "
-            "environment does not; make it with labels=True",
+            f"environment does not, or of another scale; make it with labels={wanted}",
         )
     resolution, given = getattr(policy, "resolution", None), getattr(env, "resolution", None)
     if resolution is not None and given is not None:
