@@ -1,6 +1,7 @@
 """The encoder: folding changes nothing, maps lie where they belong, pictures of whole patches work."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,26 +32,60 @@ def test_folding_changes_nothing(config):
     assert sum(p.numel() for p in net.folded().parameters()) < sum(p.numel() for p in net.parameters())
 
 
+SMALL = EncoderConfig(separable=True, fine_blocks=1)
+LARGE = EncoderConfig(separable=True, scale=2, stem=(40, 64), width=128, match=64, fine_blocks=3, blocks=2)
+
+
 @pytest.mark.parametrize("norm", [False, True])
-def test_a_grown_encoder_sees_as_the_smaller_one(norm):
+@pytest.mark.parametrize(
+    "large",
+    [SMALL, LARGE, replace(SMALL, scale=2), replace(SMALL, stem=(24, 56)), replace(SMALL, match=48)],
+)
+def test_a_grown_encoder_sees_as_the_smaller_one(norm, large):
     torch.manual_seed(1)
-    small = PerceptionEncoder(EncoderConfig(separable=True, fine_blocks=1), norm).eval()
-    config = EncoderConfig(separable=True, scale=2, stem=(40, 48), fine_blocks=3, blocks=2)
-    large = PerceptionEncoder(config, norm).eval()
-    before = {name: value.clone() for name, value in large.state_dict().items()}
-    large.grow_from(small.state_dict())
+    small = PerceptionEncoder(SMALL, norm)
+    for name, weight in small.named_parameters():
+        torch.nn.init.normal_(weight, std=0.3 if "bias" in name else 0.1)
+    net = PerceptionEncoder(large, norm)
+    net.grow_from(small.state_dict())
     images, camera = pictures(4, 112), torch.arange(4) % 2
-    ours = large(images.repeat_interleave(2, 1).repeat_interleave(2, 2), camera)
-    theirs = small(images, camera)
-    torch.testing.assert_close(ours.cells, theirs.cells, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.heads, theirs.heads, atol=1e-5, rtol=1e-5)
-    # New channels are there to be learned: they see something, of which nothing is made yet.
-    torch.testing.assert_close(large.stem_half.weight[24:], before["stem_half.weight"][24:])
-    assert not large.stem_quarter.weight[:, 24:].any()
-    with pytest.raises(ValueError, match="of other sizes"):
-        small.grow_from(large.state_dict())
-    with pytest.raises(ValueError, match="of other sizes"):
-        PerceptionEncoder(EncoderConfig(width=64)).grow_from(small.state_dict())
+    text = torch.nn.functional.normalize(torch.randn(4, 3, 384), dim=2)
+    finer = images.repeat_interleave(large.scale, 1).repeat_interleave(large.scale, 2)
+    ours, theirs = net.eval()(finer, camera), small.eval()(images, camera)
+    torch.testing.assert_close(ours.heads, theirs.heads, atol=1e-3, rtol=1e-3)
+    found, known = net.match(ours.cells, text), small.match(theirs.cells, text)
+    assert known.std() > 0.1
+    torch.testing.assert_close(found, known, atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_new_in_a_grown_encoder_can_be_learned():
+    torch.manual_seed(1)
+    net = PerceptionEncoder(LARGE, norm=True)
+    net.grow_from(PerceptionEncoder(SMALL, norm=True).state_dict())
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    images, camera = pictures(4, 112).repeat_interleave(2, 1).repeat_interleave(2, 2), torch.arange(4) % 2
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    for _ in range(3):  # what follows has to make something of it first
+        maps = net(images, camera)
+        loss = net.match(maps.cells, torch.randn(4, 3, 384)).square().mean() + maps.heads.square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    still = [name for name, weight in net.named_parameters() if (weight == before[name]).all()]
+    assert not still
+    assert (net.stem_half.weight[24:] != before["stem_half.weight"][24:]).any()
+    assert (net.coarse.weight[32 * 4 :] != 0).any() and (net.stem_patch.weight[96:] != 0).any()
+
+
+def test_an_encoder_grows_from_no_larger_or_other_one():
+    small, large = PerceptionEncoder(SMALL), PerceptionEncoder(LARGE)
+    for net, other in (
+        (small, large),
+        (PerceptionEncoder(EncoderConfig(fine_blocks=1)), small),
+        (PerceptionEncoder(replace(SMALL, grid=28)), small),
+    ):
+        with pytest.raises(ValueError, match="of other sizes"):
+            net.grow_from(other.state_dict())
 
 
 def test_a_finer_encoder_has_coarser_patches():

@@ -66,6 +66,22 @@ def _norm(width: int, used: bool) -> nn.Module:
     return nn.BatchNorm2d(width, momentum=0.01) if used else nn.Identity()
 
 
+def _grown(name: str, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Return weights as large as `new` that begin as `old`, which ignore what is new before them."""
+    if name == "stem_half.weight" and old.ndim == new.ndim:
+        finer = max(1, new.shape[2] // old.shape[2])
+        old = old.repeat_interleave(finer, 2).repeat_interleave(finer, 3) / finer**2
+    if old.ndim != new.ndim or old.shape[2:] != new.shape[2:] or old.numel() > new.numel():
+        raise ValueError("it is of an encoder of other sizes")
+    grown = new.clone()
+    if name.startswith(("coarse.", "fine.")):
+        grown.zero_()  # what is compared with more of a sentence
+    elif new.ndim > 1:
+        grown[: len(old)] = 0.0
+    grown[tuple(slice(size) for size in old.shape)] = old
+    return grown
+
+
 def _undo_itself(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
     """Take a batch normalisation's statistics from its input, and let its scale and shift undo them."""
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
@@ -202,41 +218,30 @@ class PerceptionEncoder(nn.Module):
         net.load_state_dict(merged.state_dict())
         return net
 
+    @torch.no_grad()
     def grow_from(self, weights: dict[str, torch.Tensor]) -> None:
         """Take over the weights of an encoder that may be smaller, and see as it did to begin with.
 
-        Its first convolution may look at pictures that are a whole number of times coarser: this one then
-        begins with their means. It may have fewer channels: nothing is made of new ones at first. It may have
-        fewer blocks.
+        It may look at pictures that are a whole number of times coarser: this one then begins with the means of
+        its own. It may have fewer channels, fewer blocks and a smaller `match`: what is new here stays as it was
+        made, but what follows makes nothing of it at first.
 
         Args:
             weights: its `state_dict`, with or without normalisation.
 
         Raises:
-            ValueError: something else differs.
+            ValueError: it is larger somewhere, or of another kind.
         """
-        try:
-            larger = weights if not self.config.stem[0] else self._with_larger_stem(weights)
-            missing, unknown = self.load_state_dict(larger, strict=False)
-            foreign = unknown or any("blocks." not in name and "norm." not in name for name in missing)
-        except (KeyError, RuntimeError):
-            foreign = True
-        if foreign:
+        mine = self.state_dict()
+        missing = set(mine) - set(weights)
+        if set(weights) - set(mine) or any("blocks." not in name and "norm." not in name for name in missing):
             raise ValueError("it is of an encoder of other sizes")
-
-    def _with_larger_stem(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return weights with a first convolution as large as this one; RuntimeError if it was larger."""
-        new, larger = self.state_dict(), dict(weights)
-        first, second = weights["stem_half.weight"], weights["stem_quarter.weight"]
-        channels, finer = len(first), new["stem_half.weight"].shape[2] // first.shape[2]
-        first = first.repeat_interleave(finer, 2).repeat_interleave(finer, 3) / finer**2
-        added = new["stem_quarter.weight"].shape[1] - channels
-        larger["stem_quarter.weight"] = functional.pad(second, (0, 0, 0, 0, 0, max(added, 0)))
-        larger["stem_half.weight"] = torch.cat([first, new["stem_half.weight"][channels:]])
-        for name, value in weights.items():
-            if name == "stem_half.bias" or (name.startswith("half_norm.") and value.ndim):
-                larger[name] = torch.cat([value, new[name][channels:]])
-        return larger
+        grown = {name: _grown(name, old, mine[name]) for name, old in weights.items()}
+        # Similarities are divided by the root of `match`.
+        larger = (self.config.match / len(weights["sentence.2.bias"])) ** 0.5
+        for name in ("sentence.2.weight", "sentence.2.bias"):
+            grown[name] = larger * grown[name]
+        self.load_state_dict(mine | grown)
 
     @torch.no_grad()
     def normalise_as(self, pictures: torch.Tensor, camera: torch.Tensor) -> None:
