@@ -222,9 +222,9 @@ class PerceptionEncoder(nn.Module):
     def grow_from(self, weights: dict[str, torch.Tensor]) -> None:
         """Take over the weights of an encoder that may be smaller, and see as it did to begin with.
 
-        It may look at pictures that are a whole number of times coarser: this one then begins with the means of
-        its own. It may have fewer channels, fewer blocks and a smaller `match`: what is new here stays as it was
-        made, but what follows makes nothing of it at first.
+        It may look at pictures that are a whole number of times coarser: this one then begins with the means
+        of its own. It may have fewer channels, fewer blocks and a smaller `match`: what is new here stays as
+        it was made, but what follows makes nothing of it at first.
 
         Args:
             weights: its `state_dict`, with or without normalisation.
