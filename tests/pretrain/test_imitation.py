@@ -11,7 +11,14 @@ import torch
 
 from safevla.policy.presets import make_policy
 from safevla.pretrain import imitation
-from safevla.pretrain.imitation import ExpertDriven, ImitationConfig, imitate, load_round, save_round
+from safevla.pretrain.imitation import (
+    UNTAUGHT,
+    ExpertDriven,
+    ImitationConfig,
+    imitate,
+    load_round,
+    save_round,
+)
 from safevla.rollout import play
 from toy import END, ToyEnv, ToyPolicy, scenario
 
@@ -183,6 +190,27 @@ def test_judging_now_and_then_and_at_the_end(tmp_path):
     run(tmp_path, replace(CONFIG, validation_every=2))
     judged = ["validation/greedy/success" in line for line in lines(tmp_path)]
     assert judged == [False, True, True]
+
+
+def test_giving_up_teaches_nothing(tmp_path):
+    class Hopeless(ToyExpert):
+        """Gives up at once in half of the homes."""
+
+        def act(self, visible_pixels):
+            return END if self.env.scenarios[self.home].house_seed % 2 else super().act(visible_pixels)
+
+    env = ToyEnv(5, horizon=12)
+    policy = ToyPolicy(actions=20)
+    imitate(replace(CONFIG, validation_episodes=0), policy, env, TRAIN, tmp_path, expert=Hopeless)
+    for number in range(CONFIG.rounds):
+        episodes = load_round(tmp_path / f"round_{number:02d}.npz")
+        given_up = [episode for episode in episodes if episode.scenario.house_seed % 2]
+        assert bool(given_up) == (number > 0)
+        for episode in episodes:
+            untaught = episode.extras["label"] == UNTAUGHT
+            assert untaught.all() if episode in given_up else not untaught.any()
+    for episode in play(ToyEnv(4, horizon=12), policy, VALIDATION, greedy=True):
+        assert episode.actions[0] != END
 
 
 def test_rounds_survive_the_disk(tmp_path):

@@ -133,5 +133,9 @@ def mask_futile(logits: Tensor, features: Tensor) -> Tensor:
 
 
 def possible(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (M,) bool: whether a policy with these logits (M, 20) can give the answers `labels` (M,)."""
-    return torch.gather(logits.detach(), -1, labels[:, None])[:, 0] > IMPOSSIBLE / 2
+    """Return (M,) bool: whether a policy with these logits (M, 20) can give the answers `labels` (M,).
+
+    A negative label is no answer.
+    """
+    asked = torch.gather(logits.detach(), -1, labels.clamp(min=0)[:, None])[:, 0]
+    return (asked > IMPOSSIBLE / 2) & (labels >= 0)

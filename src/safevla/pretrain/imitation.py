@@ -39,6 +39,7 @@ from safevla.types import ACTION_ID, ACTIONS, Episode, Observation, Scenario
 __all__ = ["ExpertDriven", "ImitationConfig", "imitate", "load_round", "save_round"]
 
 END = ACTION_ID["end"]
+UNTAUGHT = -1  # label of a state whose right answer nobody knows
 MOTIONS = tuple(
     range(ACTION_ID["wrist_right_10"] + 1)
 )  # what a burst of noise may do: nothing is grasped or ended
@@ -266,10 +267,18 @@ def _in_turn(scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 def _taught(played: list[Episode], round_number: int) -> list[Episode]:
-    """Return what to learn from: a failed demonstration teaches nothing, a student's failure does."""
+    """Return what to learn from: a failed demonstration teaches nothing, a student's failure does.
+
+    An expert that ends without success has given up. When to do so cannot be told from pictures, and a policy
+    that learns it gives up where it need not: such answers become UNTAUGHT.
+    """
     new = [episode for episode in played if episode.success] if round_number == 0 else played
     if not new:
         raise ValueError("the expert solved none of the scenarios; check them with its own demonstrations")
+    for episode in new:
+        if not episode.success and not episode.truncated:
+            label = episode.extras["label"]
+            episode.extras["label"] = np.where(label == END, UNTAUGHT, label)
     return new
 
 
@@ -327,14 +336,14 @@ def _pass(
         batch = sequence_batch(policy, part)
         labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
         logits = policy.action_logits(batch)[batch.mask]
-        taught = possible(logits, labels)  # an answer that is masked teaches nothing
+        taught = possible(logits, labels)  # an answer that is masked, or UNTAUGHT, teaches nothing
         loss = functional.cross_entropy(logits[taught], labels[taught], weight=weight[: logits.shape[-1]])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimiser.step()
         losses.append(float(loss.detach()))
-        right.append(logits.detach().argmax(dim=-1) == labels)
+        right.append((logits.detach().argmax(dim=-1) == labels)[taught])
     return {"loss/action": float(np.mean(losses)), "accuracy/action": float(torch.cat(right).float().mean())}
 
 
