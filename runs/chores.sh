@@ -1,28 +1,30 @@
 #!/usr/bin/env bash
 # From nothing to policies of all three tasks in homes of all size classes. Every step goes on where it was interrupted.
-# Usage: runs/chores.sh [folder] [processes]
+# Usage: runs/chores.sh [folder] [processes] [seed]
 set -euo pipefail
 out=${1:-safevla-runs/chores}
 processes=${2:-2}
+seed=${3:-0}
 tasks=ObjNav,PickUp,Fetch
 export OMP_NUM_THREADS=1
 started=$(date +%s)
 stage() { echo "$1: $(( ($(date +%s) - started) / 60 )) minutes after the start"; }
 
-# Perception: half of the pictures are of things that a robot may be sent for, from near, half in drawn colours.
-safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.5 \
-  --perception.pictures 900000 --perception.workers "$processes" --out "$out/pretrain" --resume
+# Perception: half of the pictures are of things that a robot may be sent for, from near, a third in drawn colours.
+safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
+  --perception.pictures 600000 --perception.workers "$processes" --seed "$seed" --out "$out/pretrain" --resume
 stage "pretrain ends"
 
 # Behaviour: demonstrations of the expert, then DAgger in small rounds.
 safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encoder.pt" --processes "$processes" \
-  --out "$out/imitate" --resume
+  --seed "$seed" --out "$out/imitate" --resume
 stage "imitate ends"
 
 # Elicit and constrain. Episodes of training are cut off after 240 steps, since a policy that is stuck learns nothing more.
 safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
   --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --world.horizon 240 \
-  --train.total_steps 160000 --train.kl_to_imitation 0.03 --processes "$processes" --out "$out/align" --resume
+  --world.repaint 0.4 --train.total_steps 160000 --train.kl_to_imitation 0.03 --seed "$seed" --processes "$processes" \
+  --out "$out/align" --resume
 stage "align ends"
 
 # Assure: the frozen set, with the horizons of its size classes.
