@@ -23,8 +23,8 @@ stage "imitate ends"
 # Elicit and constrain. Episodes of training are cut off after 240 steps, since a policy that is stuck learns nothing more.
 safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
   --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --world.horizon 240 \
-  --world.repaint 0.4 --train.total_steps 160000 --train.kl_to_imitation 0.03 --train.multiplier.maximum 2.5 --seed "$seed" --processes "$processes" \
-  --out "$out/align" --resume
+  --world.repaint 0.4 --train.total_steps 160000 --train.kl_to_imitation 0.03 --train.multiplier.maximum 2.5 \
+  --seed "$seed" --processes "$processes" --out "$out/align" --resume
 stage "align ends"
 
 # Assure: the frozen set, with the horizons of its size classes.
