@@ -21,11 +21,12 @@ WRIST, END = ACTION_ID["wrist_left_10"], ACTION_ID["end"]
 ONE = np.array([0])
 
 
-def told(tracker, action, holding=False, **moved):
+def told(tracker, action, holding=False, evidence=1.0, **moved):
     """Return the names of what is futile after an action that moved so much."""
     names = ("ahead", "left", "yaw", "lift", "arm", "wrist")
     motion = np.array([[moved.get(name, 0.0) for name in names]], np.float32)
-    futile = tracker.observe(motion, np.array([action]), np.array([holding]), ONE)[0]
+    seen = np.array([evidence])
+    futile = tracker.observe(motion, np.array([action]), np.array([holding]), seen, ONE)[0]
     return [ACTIONS[a] for a in np.flatnonzero(futile)]
 
 
@@ -108,15 +109,26 @@ def test_a_spot_is_left_in_any_direction(patient):
     assert told(patient, AHEAD, ahead=0.2) == []
 
 
+def test_an_end_with_nothing_in_hand_and_nothing_in_sight_is_futile(tracker):
+    assert told(tracker, NO_ACTION, evidence=0.0) == []  # not asked for
+    careful = FutileActions(FutileConfig(sighted=0.5))
+    careful.reset(np.array([True]))
+    assert told(careful, NO_ACTION, evidence=0.4) == ["end"]
+    assert told(careful, NO_ACTION, evidence=0.4, holding=True) == []
+    assert told(careful, NO_ACTION, evidence=0.5) == []
+    with pytest.raises(ValueError, match="a backbone's maps do not tell"):
+        replace(preset_config("base"), futile=careful.config)
+
+
 def test_homes_do_not_touch_each_other():
     tracker = FutileActions(FutileConfig())
     tracker.reset(np.ones(3, bool))
     still, last = np.zeros((3, 6), np.float32), np.array([AHEAD, LEFT, AHEAD])
-    futile = tracker.observe(still, last, np.zeros(3, bool), np.array([0, 1]))
+    futile = tracker.observe(still, last, np.zeros(3, bool), np.ones(3), np.array([0, 1]))
     assert futile.sum(1).tolist() == [1, 1, 0] and futile[0, AHEAD] and futile[1, LEFT]
     futile[:] = False  # what was returned is the caller's
     tracker.reset(np.array([True, False, False]))
-    again = tracker.observe(still, np.full(3, NO_ACTION), np.zeros(3, bool), np.arange(3))
+    again = tracker.observe(still, np.full(3, NO_ACTION), np.zeros(3, bool), np.ones(3), np.arange(3))
     assert again.sum(1).tolist() == [0, 1, 0]
 
 
@@ -156,6 +168,19 @@ def test_a_policy_that_wants_only_one_thing_does_not_push_on():
             masked = logits[row, : episode.length] <= IMPOSSIBLE / 2
             assert masked.any() and not masked[np.arange(episode.length), episode.actions].any()
             assert logits[row, : episode.length].argmax(-1).tolist() == episode.actions.tolist()
+
+
+def test_the_evidence_is_that_of_the_navigation_picture():
+    config = replace(preset_config("tiny-memory"), memory=None, futile=FutileConfig(sighted=0.5), oracle=True)
+    with closing(HomeVecEnv("ObjNav", num_envs=1, resolution=config.resolution, labels=2)) as env:
+        scenarios = [item for item in load_scenarios("ObjNav-val") if item.task == "ObjNav"][:1]
+        policy = VisionLanguageActionPolicy(config)
+        policy.reset(np.array([True]))
+        seen = env.reset(np.array([True]), scenarios)
+        for navigation, manipulation in ((0.0, 1.0), (1.0, 0.0)):
+            seen.maps[:, 0, :4], seen.maps[:, 1, :4] = navigation, manipulation
+            features = policy.perceive(seen, policy.embed_text(seen.instruction))
+            assert bool(features[0, END - len(ACTIONS)]) == (navigation == 0.0)
 
 
 def test_it_needs_proprioception():

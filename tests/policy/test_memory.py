@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from safevla.policy.memory import LAYERS, SIGHT_SIZE, MemoryConfig, SpatialMemory
+from safevla.policy.candidates import SIGHT_SIZE
+from safevla.policy.memory import LAYERS, MemoryConfig, SpatialMemory
 from safevla.policy.presets import make_policy, preset_config
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.expert import Expert

@@ -5,8 +5,9 @@ not change, so neither does its answer, and every push is a violation. Here the 
 not do what it asks for, and its logit is masked until the robot stands, looks or reaches elsewhere (invalid
 action masking, Huang and Ontanon, arXiv 2006.14171). In the same way an attempt may last too long: turning on
 one spot, or working the arm there without taking anything. Then its actions are masked until the base has
-moved on. The mask is a part of the policy: it is the same in play and in learning, so the probabilities are
-those that were played by.
+moved on. And to end with nothing in hand and nothing in sight that looks like the target reaches nothing: the
+expert that a policy imitates knows of targets that the policy does not see. The mask is a part of the policy:
+it is the same in play and in learning, so the probabilities are those that were played by.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class FutileConfig:
         reaches: how many steps it may work the arm on one spot while it holds nothing; it may always be taken
             in.
         spot: m that the base must be moved by to be on another spot.
+        sighted: evidence of the target (a probability) that the navigation picture must show before an
+            episode may be ended with nothing in hand.
     """
 
     share: float = 0.3
@@ -42,6 +45,7 @@ class FutileConfig:
     turns: int | None = None
     reaches: int | None = None
     spot: float = 0.15
+    sighted: float | None = None
 
 
 # What each action asks of the numbers of `Observation.motion`; the last row is for "no action yet".
@@ -77,7 +81,12 @@ class FutileActions:
         self._futile[mask], self._pose[mask], self._spent[mask] = False, 0.0, 0
 
     def observe(
-        self, motion: np.ndarray, last_action: np.ndarray, holding: np.ndarray, homes: np.ndarray
+        self,
+        motion: np.ndarray,
+        last_action: np.ndarray,
+        holding: np.ndarray,
+        evidence: np.ndarray,
+        homes: np.ndarray,
     ) -> np.ndarray:
         """Take note of what the last actions moved, and return which actions are futile now.
 
@@ -85,6 +94,7 @@ class FutileActions:
             motion: (N, 6), see `Observation.motion`.
             last_action: (N,), NO_ACTION before the first.
             holding: (N,) bool, whether something is held.
+            evidence: (N,) that the navigation picture shows the target, a probability.
             homes: (R,) which of the N; the others stay as they are.
 
         Returns:
@@ -102,7 +112,10 @@ class FutileActions:
         since[rows, last[rows]] = 0.0
         self._futile[homes], self._since[homes] = futile, since
         told = self._futile.copy()
-        told[homes] |= self._too_long(moved, last, holding[homes].astype(bool), homes)
+        held = holding[homes].astype(bool)
+        told[homes] |= self._too_long(moved, last, held, homes)
+        if self.config.sighted is not None:
+            told[homes, ACTION_ID["end"]] |= ~held & (evidence[homes] < self.config.sighted)
         return told
 
     def _too_long(

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safevla.policy.candidates import SIGHT_SIZE, Candidates, rays
 from safevla.types import ACTION_ID, CELLS, DEPTH_SCALE, HEADS
 from safevla.world.compiled import compiled
 
 LAYERS = ("seen", "floor", "obstacle", "target", "visited", "blocked")
-SIGHT_SIZE = 13  # evidence and place of the target in both pictures, and as it is remembered, with its age
-SIGHTED = 0.15  # evidence from which on something may be the target
 _SEEN, _FLOOR, _, _, _VISITED, _BLOCKED = range(len(LAYERS))
 _DEPTH, _FLOOR_HEAD = (CELLS * CELLS + HEADS.index(name) for name in ("depth", "floor"))
 _GRIPPER_HEAD = CELLS * CELLS + HEADS.index("gripper")
@@ -71,16 +70,14 @@ class SpatialMemory:
         self.config = config
         mounts = (config.navigation, config.manipulation)
         self._origins = np.array([mount[:3] for mount in mounts], np.float64)
-        self._rays, self._cell_rays = (
-            np.stack([_rays(mount, config.field_of_view, size) for mount in mounts])
-            for size in (grid, (CELLS * grid[0], CELLS * grid[1]))
-        )
+        self._rays = np.stack([rays(mount, config.field_of_view, grid) for mount in mounts])
+        self._candidates = Candidates(mounts, config.field_of_view, grid)
         sides = [2 * math.ceil(config.reach / cell) for cell in config.cells]
         self._scratch = [
             (np.zeros((side, side, 3), np.float32), np.zeros((side, side), bool)) for side in sides
         ]
         self._maps = self._empty(0)
-        self._poses, self._targets = np.zeros((0, 3)), np.zeros((0, 5))
+        self._poses = np.zeros((0, 3))
 
     def _empty(self, homes: int) -> list[np.ndarray]:
         """Return maps (homes, side, side, layers) of each scale in which nothing is known."""
@@ -90,9 +87,10 @@ class SpatialMemory:
         """Forget the homes where mask (N,) is True."""
         if len(mask) != len(self._poses):
             self._maps = self._empty(len(mask))
-            self._poses, self._targets = np.zeros((len(mask), 3)), np.zeros((len(mask), 5))
-        for part in (*self._maps, self._poses, self._targets):
+            self._poses = np.zeros((len(mask), 3))
+        for part in (*self._maps, self._poses):
             part[mask] = 0.0
+        self._candidates.reset(mask)
 
     def observe(
         self, maps: np.ndarray, motion: np.ndarray, last_action: np.ndarray, homes: np.ndarray
@@ -122,28 +120,8 @@ class SpatialMemory:
                 )
                 _mark(layers[home], cell, pose, int(last_action[home]), float(motion[home, 0]))
                 _read(layers[home], cell, pose, place[scale])
-            sightings = np.zeros((len(seen), 4))
-            for camera, (rays, origin) in enumerate(zip(self._cell_rays, self._origins, strict=True)):
-                _sight(seen[camera], rays, origin, sightings[camera])
-            _remember(sightings, pose, self._targets[home])
-            _tell(sightings, self._targets[home], pose, known[home, windows:])
+            self._candidates.observe(home, seen, pose, known[home, windows:])
         return known
-
-
-def _rays(mount: tuple[float, ...], field_of_view: float, grid: tuple[int, int]) -> np.ndarray:
-    """Return (rows, columns, 3): for 1 m of depth, how far a patch's centre is ahead, left and up."""
-    rows, columns = grid
-    yaw, pitch = math.radians(mount[3]), math.radians(mount[4])
-    focal = 0.5 * rows / math.tan(math.radians(field_of_view) / 2.0)
-    right = ((np.arange(columns) + 0.5) - 0.5 * columns)[None, :, None] / focal
-    up = (0.5 * rows - (np.arange(rows) + 0.5))[:, None, None] / focal
-    ahead_axis = np.array(
-        [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), -math.sin(pitch)]
-    )
-    right_axis = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
-    up_axis = np.cross(right_axis, ahead_axis)
-    rays: np.ndarray = ahead_axis + right * right_axis + up * up_axis
-    return rays
 
 
 @compiled
@@ -239,79 +217,3 @@ def _read(layers: np.ndarray, cell: float, pose: np.ndarray, window: np.ndarray)
             if 0 <= i < side and 0 <= j < side:
                 for layer in range(layers.shape[2]):
                     window[layer, row, column] = layers[i, j, layer]
-
-
-@compiled
-def _sight(maps: np.ndarray, rays: np.ndarray, origin: np.ndarray, told: np.ndarray) -> None:
-    """Tell evidence and place (x, y, z from the robot, m) of what looks most like the target in a picture.
-
-    The place is the mean over the cells around the best one, weighted by what they have above half of it.
-    """
-    rows, columns = CELLS * maps.shape[1], CELLS * maps.shape[2]
-    best, at_row, at_column = np.float32(0.0), 0, 0
-    for row in range(rows):
-        for column in range(columns):
-            part = CELLS * (row % CELLS) + column % CELLS
-            value = maps[part, row // CELLS, column // CELLS]
-            if value > best:
-                best, at_row, at_column = value, row, column
-    told[:] = 0.0
-    if best < SIGHTED:
-        return
-    total = 0.0
-    for row in range(max(at_row - 3, 0), min(at_row + 4, rows)):
-        for column in range(max(at_column - 3, 0), min(at_column + 4, columns)):
-            part = CELLS * (row % CELLS) + column % CELLS
-            weight = maps[part, row // CELLS, column // CELLS] - 0.5 * best
-            if weight <= 0.0:
-                continue
-            depth = math.exp(DEPTH_SCALE * maps[_DEPTH, row // CELLS, column // CELLS])
-            for axis in range(3):
-                told[1 + axis] += weight * (origin[axis] + depth * rays[row, column, axis])
-            total += weight
-    told[0] = best
-    for axis in range(3):
-        told[1 + axis] /= total
-
-
-@compiled
-def _remember(sightings: np.ndarray, pose: np.ndarray, target: np.ndarray) -> None:
-    """Keep where the target was seen best: (evidence, x, y, z since the start, steps since then).
-
-    What is seen near the place that is remembered moves it; what is seen elsewhere replaces it when it is
-    as good as the memory, which fades.
-    """
-    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
-    target[4] += 1.0
-    target[0] *= 0.995
-    for camera in range(sightings.shape[0]):
-        evidence = sightings[camera, 0]
-        if evidence < SIGHTED:
-            continue
-        x = pose[0] + cosine * sightings[camera, 1] - sine * sightings[camera, 2]
-        y = pose[1] + sine * sightings[camera, 1] + cosine * sightings[camera, 2]
-        z = sightings[camera, 3]
-        if math.hypot(x - target[1], y - target[2]) < 0.6 and target[0] > 0.0:
-            share = evidence / (evidence + target[0])
-            target[0] += share * (evidence - target[0])
-        elif evidence > 0.8 * target[0]:
-            share = 1.0
-            target[0] = evidence
-        else:
-            continue
-        target[1] += share * (x - target[1])
-        target[2] += share * (y - target[2])
-        target[3] += share * (z - target[3])
-        target[4] = 0.0
-
-
-@compiled
-def _tell(sightings: np.ndarray, target: np.ndarray, pose: np.ndarray, told: np.ndarray) -> None:
-    """Fill `told` (SIGHT_SIZE,): both sightings, then the remembered one in the robot's frame and its age."""
-    for camera in range(sightings.shape[0]):
-        told[4 * camera : 4 * camera + 4] = sightings[camera]
-    if target[0] > 0.0:
-        cosine, sine = math.cos(pose[2]), math.sin(pose[2])
-        x, y = target[1] - pose[0], target[2] - pose[1]
-        told[8], told[9], told[10] = target[0], cosine * x + sine * y, cosine * y - sine * x
-        told[11], told[12] = target[3], min(target[4] / 50.0, 4.0)

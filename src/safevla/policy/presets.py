@@ -31,8 +31,10 @@ PRESETS: dict[str, PolicyConfig] = {
         _MOTION,
         resolution=224,
         memory=MemoryConfig(),
-        encoder=replace(_MOTION.encoder, scale=2, stem=(48, 48), fine_blocks=3),
-        futile=FutileConfig(turns=30, reaches=45),
+        encoder=replace(
+            _MOTION.encoder, scale=2, stem=(48, 48), width=128, match=64, fine_blocks=3, blocks=4
+        ),
+        futile=FutileConfig(turns=30, reaches=45, sighted=0.5),
     ),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from safevla.policy.candidates import SIGHT_SIZE
 from safevla.policy.decoder import CausalDecoder
-from safevla.policy.memory import SIGHT_SIZE, MemoryConfig
+from safevla.policy.memory import MemoryConfig
 from safevla.policy.text import EMBEDDING_SIZE
 from safevla.types import CAMERAS, NO_ACTION
 

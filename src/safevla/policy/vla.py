@@ -32,7 +32,7 @@ from safevla.policy.memory import MemoryConfig, SpatialMemory
 from safevla.policy.protocol import Decision, choose
 from safevla.policy.text import TextEncoder
 from safevla.policy.trunk import SequenceBatch, Trunk, TrunkConfig
-from safevla.types import ACTIONS, CAMERAS, CHANNELS, PATCH, Observation
+from safevla.types import ACTIONS, CAMERAS, CELLS, CHANNELS, PATCH, Observation
 
 # Joints of the arm, then what the last action moved: divided by these they are of the size of 1.
 _BODY_SCALE = (1.0, 0.5, 1.5, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
@@ -88,6 +88,10 @@ class PolicyConfig:
             )
         if self.futile and not self.proprioception:
             raise ValueError("only proprioception tells which actions are futile: the policy needs it")
+        if self.futile and self.futile.sighted is not None and self.backbone:
+            raise ValueError(
+                "a backbone's maps do not tell what is in sight: futile.sighted must be left out"
+            )
         patch = self.patch
         for side in self.picture:
             if side < patch or (side % patch and not self.backbone):
@@ -260,7 +264,9 @@ class VisionLanguageActionPolicy(nn.Module):
             parts.append(torch.from_numpy(known).half())
         if self._futile is not None:
             holding = np.asarray(observation.holding)
-            parts.append(torch.from_numpy(self._futile.observe(motion, last, holding, homes)).half())
+            evidence = maps[:, 0, : CELLS * CELLS].flatten(1).amax(1).numpy()
+            futile = self._futile.observe(motion, last, holding, evidence, homes)
+            parts.append(torch.from_numpy(futile).half())
         return torch.cat(parts, dim=1)
 
     def _body(self, observation: Observation) -> Tensor:
