@@ -227,7 +227,7 @@ def _weigh(
         if deepest < depth - 0.5:
             continue  # something stands before it
         weight = 1.0 / max(depth, 0.5) ** 4
-        one[_WEIGHT] = min(one[_WEIGHT] + weight, max(_ENOUGH, weight))
+        one[_WEIGHT] = min(one[_WEIGHT] + weight, _ENOUGH)
         one[_LOGIT] += weight / one[_WEIGHT] * (_logit(best) - one[_LOGIT])
 
 
