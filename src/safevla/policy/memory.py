@@ -2,7 +2,7 @@
 
 The maps that the encoder makes of each picture are laid onto the floor where their depth says they belong,
 relative to where the episode began. The policy reads a window around itself, turned as it is turned, at three
-scales. So it knows where it has been, what it has seen, where what it is asked for was last seen and where
+scales. So it knows where it has been, what it has seen, where what it is asked for most likely is and where
 something stood in its way, without having to work that out from a hundred earlier pictures.
 """
 
