@@ -92,7 +92,7 @@ def test_imitation_can_start_from_the_actor_of_another_policy(tmp_path):
     set_trunks(heir, str(save_policy(without, tmp_path / "without", half=False)))
     theirs = without.state_dict()
     for name, value in heir.state_dict().items():
-        if not name.startswith("encoder.") and "memory" not in name:
+        if not name.startswith("encoder.") and not {"memory", "hand"} & set(name.split(".")):
             assert torch.equal(value, theirs[name])
     pairs = (("tiny", "random"), ("tiny", "chores"), ("tiny-motion", "chores"), ("tiny-motion", "rl"))
     for preset, source in pairs:

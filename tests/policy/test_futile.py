@@ -17,17 +17,21 @@ from safevla.tasks.sampling import load_scenarios
 from safevla.types import ACTION_ID, ACTIONS, NO_ACTION
 
 AHEAD, BACK, LEFT = ACTION_ID["move_ahead"], ACTION_ID["move_back"], ACTION_ID["turn_left_30"]
-WRIST, END = ACTION_ID["wrist_left_10"], ACTION_ID["end"]
+WRIST, END, DROP = ACTION_ID["wrist_left_10"], ACTION_ID["end"], ACTION_ID["drop"]
 ONE = np.array([0])
 
 
-def told(tracker, action, holding=False, evidence=1.0, **moved):
-    """Return the names of what is futile after an action that moved so much."""
+def told(tracker, action, holding=False, sight=(1.0, 0.0, 0.0), **moved):
+    """Return the names of what is futile after an action that moved so much, besides `drop`.
+
+    To drop is futile whenever nothing is held.
+    """
     names = ("ahead", "left", "yaw", "lift", "arm", "wrist")
     motion = np.array([[moved.get(name, 0.0) for name in names]], np.float32)
-    seen = np.array([evidence])
+    seen = np.array([sight])
     futile = tracker.observe(motion, np.array([action]), np.array([holding]), seen, ONE)[0]
-    return [ACTIONS[a] for a in np.flatnonzero(futile)]
+    assert futile[DROP] == (not holding)
+    return [ACTIONS[a] for a in np.flatnonzero(futile) if a != DROP]
 
 
 @pytest.fixture
@@ -109,27 +113,31 @@ def test_a_spot_is_left_in_any_direction(patient):
     assert told(patient, AHEAD, ahead=0.2) == []
 
 
-def test_an_end_with_nothing_in_hand_and_nothing_in_sight_is_futile(tracker):
-    assert told(tracker, NO_ACTION, evidence=0.0) == []  # not asked for
-    careful = FutileActions(FutileConfig(sighted=0.5))
+def test_an_end_with_nothing_in_hand_and_nothing_near_in_sight_is_futile(tracker):
+    assert told(tracker, NO_ACTION, sight=(0.0, 0.0, 0.0)) == []  # not asked for
+    assert told(tracker, NO_ACTION, sight=(1.0, 5.0, 0.0)) == []
+    careful = FutileActions(FutileConfig(sighted=0.5, within=2.0))
     careful.reset(np.array([True]))
-    assert told(careful, NO_ACTION, evidence=0.4) == ["end"]
-    assert told(careful, NO_ACTION, evidence=0.4, holding=True) == []
-    assert told(careful, NO_ACTION, evidence=0.5) == []
-    with pytest.raises(ValueError, match="a backbone's maps do not tell"):
-        replace(preset_config("base"), futile=careful.config)
+    for unlike, far in ((0.4, 0.0), (1.0, 1.9)):
+        sight = (unlike, 1.0, -far)
+        assert told(careful, NO_ACTION, sight=sight) == ["end"]
+        assert told(careful, NO_ACTION, sight=sight, holding=True) == []
+    assert told(careful, NO_ACTION, sight=(0.5, 1.0, -1.7)) == []
+    for asked in ({"sighted": 0.5}, {"within": 2.0}):
+        with pytest.raises(ValueError, match="need a memory, which tells what is in sight"):
+            replace(preset_config("base"), futile=FutileConfig(**asked))
 
 
 def test_homes_do_not_touch_each_other():
     tracker = FutileActions(FutileConfig())
     tracker.reset(np.ones(3, bool))
     still, last = np.zeros((3, 6), np.float32), np.array([AHEAD, LEFT, AHEAD])
-    futile = tracker.observe(still, last, np.zeros(3, bool), np.ones(3), np.array([0, 1]))
-    assert futile.sum(1).tolist() == [1, 1, 0] and futile[0, AHEAD] and futile[1, LEFT]
+    futile = tracker.observe(still, last, np.zeros(3, bool), np.ones((3, 3)), np.array([0, 1]))
+    assert futile.sum(1).tolist() == [2, 2, 0] and futile[0, AHEAD] and futile[1, LEFT]
     futile[:] = False  # what was returned is the caller's
     tracker.reset(np.array([True, False, False]))
-    again = tracker.observe(still, np.full(3, NO_ACTION), np.zeros(3, bool), np.ones(3), np.arange(3))
-    assert again.sum(1).tolist() == [0, 1, 0]
+    again = tracker.observe(still, np.full(3, NO_ACTION), np.zeros(3, bool), np.ones((3, 3)), np.arange(3))
+    assert again.sum(1).tolist() == [1, 2, 1] and again[:, DROP].all() and again[1, LEFT]
 
 
 def test_a_masked_action_is_never_chosen_and_spoils_no_sum():
@@ -149,7 +157,7 @@ def test_a_masked_action_is_never_chosen_and_spoils_no_sum():
 def test_a_policy_that_wants_only_one_thing_does_not_push_on():
     """In a real home: without the mask it pushes until time is up; with it, play and learning agree."""
     scenarios = [item for item in load_scenarios("ObjNav-val") if item.task == "ObjNav"][:2]
-    config = replace(preset_config("tiny-memory"), memory=None)
+    config = replace(preset_config("tiny-memory"), memory=None, hand=None, futile=None)
     with closing(HomeVecEnv("ObjNav", num_envs=2, resolution=config.resolution, horizon=50)) as env:
         pushes, metres = {}, {}
         for name, futile in (("without", None), ("with", FutileConfig())):
@@ -171,7 +179,7 @@ def test_a_policy_that_wants_only_one_thing_does_not_push_on():
 
 
 def test_the_evidence_is_that_of_the_navigation_picture():
-    config = replace(preset_config("tiny-memory"), memory=None, futile=FutileConfig(sighted=0.5), oracle=True)
+    config = replace(preset_config("tiny-memory"), futile=FutileConfig(sighted=0.5), oracle=True)
     with closing(HomeVecEnv("ObjNav", num_envs=1, resolution=config.resolution, labels=2)) as env:
         scenarios = [item for item in load_scenarios("ObjNav-val") if item.task == "ObjNav"][:1]
         policy = VisionLanguageActionPolicy(config)

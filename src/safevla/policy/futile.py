@@ -5,9 +5,10 @@ not change, so neither does its answer, and every push is a violation. Here the 
 not do what it asks for, and its logit is masked until the robot stands, looks or reaches elsewhere (invalid
 action masking, Huang and Ontanon, arXiv 2006.14171). In the same way an attempt may last too long: turning on
 one spot, or working the arm there without taking anything. Then its actions are masked until the base has
-moved on. And to end with nothing in hand and nothing in sight that looks like the target reaches nothing: the
-expert that a policy imitates knows of targets that the policy does not see. The mask is a part of the policy:
-it is the same in play and in learning, so the probabilities are those that were played by.
+moved on. To end with nothing in hand and nothing near in sight that looks like the target reaches nothing:
+the expert that a policy imitates knows of targets that the policy does not see. Nor does it to drop what is
+not held. The mask is a part of the policy: it is the same in play and in learning, so the probabilities are
+those that were played by.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class FutileConfig:
             in.
         spot: m that the base must be moved by to be on another spot.
         sighted: evidence of the target (a probability) that the navigation picture must show before an
-            episode may be ended with nothing in hand.
+            episode may be ended with nothing in hand; needs a memory.
+        within: m at which that must be.
     """
 
     share: float = 0.3
@@ -46,6 +48,7 @@ class FutileConfig:
     reaches: int | None = None
     spot: float = 0.15
     sighted: float | None = None
+    within: float | None = None
 
 
 # What each action asks of the numbers of `Observation.motion`; the last row is for "no action yet".
@@ -58,7 +61,7 @@ _TURNS = np.asarray(_ASKED[:, 2] != 0.0)
 _REACHES = np.asarray(_ASKED[:, 3:].any(1))
 _REACHES[ACTION_ID["pick_up"]] = True
 _TAKES_IN = np.asarray(_ASKED[:, 4] < 0.0)
-_AHEAD, _BACK = ACTION_ID["move_ahead"], ACTION_ID["move_back"]
+_AHEAD, _BACK, _DROP, _END = (ACTION_ID[name] for name in ("move_ahead", "move_back", "drop", "end"))
 
 
 class FutileActions:
@@ -85,7 +88,7 @@ class FutileActions:
         motion: np.ndarray,
         last_action: np.ndarray,
         holding: np.ndarray,
-        evidence: np.ndarray,
+        sight: np.ndarray,
         homes: np.ndarray,
     ) -> np.ndarray:
         """Take note of what the last actions moved, and return which actions are futile now.
@@ -94,7 +97,8 @@ class FutileActions:
             motion: (N, 6), see `Observation.motion`.
             last_action: (N,), NO_ACTION before the first.
             holding: (N,) bool, whether something is held.
-            evidence: (N,) that the navigation picture shows the target, a probability.
+            sight: (N, 3) of what looks most like the target in the navigation picture: the evidence (a
+                probability), and how far ahead and to the left it is (m); zero where nothing does.
             homes: (R,) which of the N; the others stay as they are.
 
         Returns:
@@ -114,9 +118,18 @@ class FutileActions:
         told = self._futile.copy()
         held = holding[homes].astype(bool)
         told[homes] |= self._too_long(moved, last, held, homes)
-        if self.config.sighted is not None:
-            told[homes, ACTION_ID["end"]] |= ~held & (evidence[homes] < self.config.sighted)
+        told[homes, _DROP] |= ~held
+        told[homes, _END] |= ~held & self._out_of_sight(sight[homes])
         return told
+
+    def _out_of_sight(self, sight: np.ndarray) -> np.ndarray:
+        """Return (R,) bool: whether nothing in sight (R, 3) is worth ending for."""
+        result = np.zeros(len(sight), bool)
+        if self.config.sighted is not None:
+            result |= sight[:, 0] < self.config.sighted
+        if self.config.within is not None:
+            result |= np.hypot(sight[:, 1], sight[:, 2]) > self.config.within
+        return result
 
     def _too_long(
         self, moved: np.ndarray, last: np.ndarray, holding: np.ndarray, homes: np.ndarray

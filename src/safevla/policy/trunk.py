@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from safevla.policy.candidates import SIGHT_SIZE
 from safevla.policy.decoder import CausalDecoder
+from safevla.policy.hand import HandConfig, HandReader
 from safevla.policy.memory import MemoryConfig
 from safevla.policy.text import EMBEDDING_SIZE
 from safevla.types import CAMERAS, NO_ACTION
@@ -91,6 +92,7 @@ class Trunk(nn.Module):
         maps: tuple[int, int, int],
         body: int,
         memory: MemoryConfig | None,
+        hand: HandConfig | None,
         max_steps: int,
     ) -> None:
         super().__init__()
@@ -112,6 +114,7 @@ class Trunk(nn.Module):
         self.maps.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.body = nn.Linear(body, config.width) if body else None
         self.memory = MemoryReader(memory, config) if memory else None
+        self.hand = HandReader(hand, config.width) if hand else None
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
@@ -129,11 +132,14 @@ class Trunk(nn.Module):
         parts = self.maps(maps.to(torch.float32, memory_format=self.layout))
         parts = parts + self.text(text) + self.holding(holding) + self.last_action(last_action)
         if self.body is not None:
-            told = features[:, size : size + self.body.in_features]
-            parts = parts + self.body(told.float())
+            body = features[:, size : size + self.body.in_features].float()
+            parts = parts + self.body(body)
             size += self.body.in_features
         if self.memory is not None:
-            parts = parts + self.memory(features[:, size : size + self.memory.size].float())
+            known = features[:, size : size + self.memory.size].float()
+            parts = parts + self.memory(known)
+            if self.hand is not None:
+                parts = parts + self.hand(body, known[:, -SIGHT_SIZE:])
         parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.dropout(self.norm(functional.relu(parts))))
 

@@ -26,16 +26,18 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from safevla.policy.backbone import Backbone, BackboneConfig
+from safevla.policy.candidates import SIGHT_SIZE
 from safevla.policy.encoder import EncoderConfig, PerceptionEncoder, use_half
 from safevla.policy.futile import FutileActions, FutileConfig, mask_futile
+from safevla.policy.hand import JOINT_SCALE, HandConfig
 from safevla.policy.memory import MemoryConfig, SpatialMemory
 from safevla.policy.protocol import Decision, choose
 from safevla.policy.text import TextEncoder
 from safevla.policy.trunk import SequenceBatch, Trunk, TrunkConfig
-from safevla.types import ACTIONS, CAMERAS, CELLS, CHANNELS, PATCH, Observation
+from safevla.types import ACTIONS, CAMERAS, CHANNELS, PATCH, Observation
 
 # Joints of the arm, then what the last action moved: divided by these they are of the size of 1.
-_BODY_SCALE = (1.0, 0.5, 1.5, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
+_BODY_SCALE = (*JOINT_SCALE, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
 # Most and fewest pictures encoded at a time, so that none depends on how many there are beside it: separable
 # convolutions give the same bits for 4 and more (fewer are multiplied in another order), others for the same
 # number. Fewer are filled up.
@@ -61,6 +63,7 @@ class PolicyConfig:
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
         proprioception: the policy is also told the joints of the arm, and what the last action moved.
         memory: a map of what it has seen, drawn while it moves; needs proprioception. None: it has none.
+        hand: the arm, to be told where the target is from its tip; needs a memory. None: it is not told.
         futile: when an action that moved nothing may be tried again; needs proprioception. None: at once.
         oracle: no encoder; the environment tells the maps that a perfect one would give.
     """
@@ -76,6 +79,7 @@ class PolicyConfig:
     precision: str = "auto"
     proprioception: bool = False
     memory: MemoryConfig | None = None
+    hand: HandConfig | None = None
     futile: FutileConfig | None = None
     oracle: bool = False
 
@@ -86,12 +90,12 @@ class PolicyConfig:
             raise ValueError(
                 "a memory is drawn from the encoder's maps and from proprioception: it needs both"
             )
+        if self.hand and not self.memory:
+            raise ValueError("only a memory tells where the target is from the hand: the policy needs one")
         if self.futile and not self.proprioception:
             raise ValueError("only proprioception tells which actions are futile: the policy needs it")
-        if self.futile and self.futile.sighted is not None and self.backbone:
-            raise ValueError(
-                "a backbone's maps do not tell what is in sight: futile.sighted must be left out"
-            )
+        if self.futile and (self.futile.sighted, self.futile.within) != (None, None) and not self.memory:
+            raise ValueError("futile.sighted and futile.within need a memory, which tells what is in sight")
         patch = self.patch
         for side in self.picture:
             if side < patch or (side % patch and not self.backbone):
@@ -157,9 +161,10 @@ class VisionLanguageActionPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = _make_encoder(config)
-            self.actor = Trunk(config.actor, config.maps, config.body_size, config.memory, config.max_steps)
+            told = (config.maps, config.body_size, config.memory, config.hand, config.max_steps)
+            self.actor = Trunk(config.actor, *told)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
-            self.critic = Trunk(config.critic, config.maps, config.body_size, config.memory, config.max_steps)
+            self.critic = Trunk(config.critic, *told)
             self.value_head = nn.Linear(config.critic.width, 1 + len(config.constraints))
             nn.init.normal_(self.action_head.weight, std=0.01)
             nn.init.zeros_(self.value_head.weight)
@@ -259,13 +264,14 @@ class VisionLanguageActionPolicy(nn.Module):
         active, motion = observation.active, cast(np.ndarray, observation.motion)
         homes = np.arange(len(maps)) if active is None else np.flatnonzero(active)
         last = np.asarray(observation.last_action, np.int64)
+        sight = np.zeros((len(maps), 3))
         if self._memory is not None:
             known = self._memory.observe(maps.numpy(), motion, last, homes)
+            sight = known[:, -SIGHT_SIZE:][:, :3]
             parts.append(torch.from_numpy(known).half())
         if self._futile is not None:
             holding = np.asarray(observation.holding)
-            evidence = maps[:, 0, : CELLS * CELLS].flatten(1).amax(1).numpy()
-            futile = self._futile.observe(motion, last, holding, evidence, homes)
+            futile = self._futile.observe(motion, last, holding, sight, homes)
             parts.append(torch.from_numpy(futile).half())
         return torch.cat(parts, dim=1)
 

@@ -337,6 +337,8 @@ def _pass(
         labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
         logits = policy.action_logits(batch)[batch.mask]
         taught = possible(logits, labels)  # an answer that is masked, or UNTAUGHT, teaches nothing
+        if not taught.any():
+            continue
         loss = functional.cross_entropy(logits[taught], labels[taught], weight=weight[: logits.shape[-1]])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

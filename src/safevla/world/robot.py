@@ -26,6 +26,7 @@ WRIST_RANGE = (-1.75, 4.0)  # rad; kept by the targets, so that the model means 
 FOLDED = (0.5, 0.0, math.pi / 2)  # lift, arm, wrist at the start of an episode
 GRIPPER_HEIGHT = 0.10  # m: height of the gripper's tip when the lift is at 0
 REACH = 0.21  # m: distance of the wrist from the axis of the base, to the right, when the arm is in
+WRIST_AHEAD = -0.05  # m: of the axis of the base is the axis of the wrist
 TIP_LENGTH = 0.15  # m from the axis of the wrist to the gripper's tip
 VERTICAL_FIELD_OF_VIEW = 59.0  # degrees, both cameras
 NAVIGATION_PITCH = 27.0  # degrees below the horizon
@@ -240,7 +241,7 @@ def tip_position(joints: np.ndarray) -> np.ndarray:
     """Return the (3,) position (m) of the gripper's tip at (7,) joint values in the order of JOINTS."""
     x, y, yaw, lift, arm_1, arm_2, wrist = np.asarray(joints).tolist()
     # In the frame of the base: the axis of the wrist, and from there along the gripper.
-    ahead = -0.05 + TIP_LENGTH * math.sin(wrist)
+    ahead = WRIST_AHEAD + TIP_LENGTH * math.sin(wrist)
     left = -(REACH + arm_1 + arm_2) - TIP_LENGTH * math.cos(wrist)
     cosine, sine = math.cos(yaw), math.sin(yaw)
     return np.array(
