@@ -23,6 +23,8 @@ class ProgressBar:
     def __init__(self, description: str, total: int) -> None:
         self.description, self.total, self.completed = description, max(total, 1), 0
         self._start = self._last = time.monotonic()
+        # Units and time of the first report: a resumed run has units then that it took no time for.
+        self._first: tuple[int, float] | None = None
         self._bar = None
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
@@ -54,6 +56,8 @@ class ProgressBar:
     def update(self, completed: int, note: str = "") -> None:
         """Report that `completed` units are done in all."""
         self.completed = completed
+        if self._first is None:
+            self._first = (completed, time.monotonic())
         if self._bar:
             self._bar.update(self._task, completed=completed, note=note)
         elif time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
@@ -63,6 +67,8 @@ class ProgressBar:
         self._last = time.monotonic()
         elapsed = self._last - self._start
         text = f"{self.description}: {self.completed}/{self.total}, {elapsed:.0f} s"
-        if self.completed:
-            text += f", about {max(elapsed * (self.total / self.completed - 1), 0):.0f} s left"
+        count, since = self._first or (self.completed, self._last)
+        if self.completed > count:
+            each = (self._last - since) / (self.completed - count)
+            text += f", about {max(each * (self.total - self.completed), 0):.0f} s left"
         print(text, note, file=sys.stderr, flush=True)
