@@ -89,14 +89,14 @@ _TEMPLATE = """
   <body name="lift" pos="0 0 0.21" gravcomp="1">
     <joint name="lift" type="slide" axis="0 0 1" range="{lift_range}"/>
     <geom name="robot_carriage" type="box" size="0.05 0.045 0.06" pos="-0.06 0.09 0" mass="1" {dark}/>
-    <geom name="robot_arm_0" type="box" size="0.03 0.135 0.03" pos="{wrist_ahead} -0.035 0" mass="0.8" {metal}/>
+    <geom name="robot_arm_0" type="box" size="0.03 0.135 0.03" pos="{arm} -0.035 0" mass="0.8" {metal}/>
     <body name="arm_1" gravcomp="1">
       <joint name="arm_1" type="slide" axis="0 -1 0" range="{stage_range}"/>
-      <geom name="robot_arm_1" type="box" size="0.025 0.135 0.025" pos="{wrist_ahead} -0.04 0" mass="0.5" {metal}/>
+      <geom name="robot_arm_1" type="box" size="0.025 0.135 0.025" pos="{arm} -0.04 0" mass="0.5" {metal}/>
       <body name="arm_2" gravcomp="1">
         <joint name="arm_2" type="slide" axis="0 -1 0" range="{stage_range}"/>
-        <geom name="robot_arm_2" type="box" size="0.02 0.1375 0.02" pos="{wrist_ahead} -0.0475 0" mass="0.4" {metal}/>
-        <body name="gripper" pos="{wrist_ahead} -{reach} 0" gravcomp="1">
+        <geom name="robot_arm_2" type="box" size="0.02 0.1375 0.02" pos="{arm} -0.0475 0" mass="0.4" {metal}/>
+        <body name="gripper" pos="{arm} -{reach} 0" gravcomp="1">
           <joint name="wrist_yaw" type="hinge" axis="0 0 1" armature="0.02"/>
           <geom name="robot_wrist" type="cylinder" size="0.027 0.06" pos="0 0 -0.05" mass="0.4" {dark}/>
           <geom name="robot_palm" type="box" size="0.025 0.03 0.015" pos="0 -0.05 -0.11" mass="0.2" {metal}/>
@@ -145,7 +145,7 @@ def robot_xml() -> str:
         fovy=_numbers(VERTICAL_FIELD_OF_VIEW),
         lift_range=_numbers(*LIFT_RANGE),
         stage_range=_numbers(0, half),
-        wrist_ahead=_numbers(WRIST_AHEAD),
+        arm=_numbers(WRIST_AHEAD),
         reach=_numbers(REACH),
         tip=_numbers(TIP_LENGTH),
     )
