@@ -10,6 +10,7 @@ Usage: python runs/ship.py policies PRETRAIN_FOLDER IMITATE_FOLDER ALIGN_FOLDER
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -21,7 +22,6 @@ from typing import Any
 import pyarrow as pa
 
 from safevla.assure.evaluate import (
-    ALL_TASKS,
     compare,
     constraints_of,
     load_table,
@@ -63,7 +63,7 @@ def ship_judged(folder: Path, name: str) -> None:
     """Write the summary of an `assure` run; the last policy is compared with the first, or isa with rl.
 
     A policy `NAME-1` is `NAME` again, trained with seed 1: its episodes are pooled with those of `NAME`; in
-    `by_seed` they stand alone.
+    `by_seed` they stand alone, and `comparisons_by_seed` compares each two policies of a seed.
     """
     played = load_table(folder / "episodes.parquet")
     table = pooled(played)
@@ -72,7 +72,13 @@ def ship_judged(folder: Path, name: str) -> None:
     head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
     numbers: dict[str, Any] = {"rows": summarise(table)}
     if table["policy"] != played["policy"]:
-        numbers["by_seed"] = [row for row in summarise(played) if row["task"] == ALL_TASKS]
+        numbers["by_seed"] = summarise(played)
+        seeds = zip(played["policy"].to_pylist(), table["training_seed"].to_pylist(), strict=True)
+        numbers["comparisons_by_seed"] = [
+            compare(played, one, other)
+            for (other, here), (one, there) in itertools.combinations(dict.fromkeys(seeds), 2)
+            if here == there
+        ]
     if first != second:
         numbers["comparison"] = compare(table, first, second)
     # None where all homes are of one class, or no target is described.

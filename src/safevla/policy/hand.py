@@ -1,8 +1,8 @@
 """Where what is asked for is from the hand.
 
-A hand takes what is within centimetres of its tip. A policy knows where the target is from its robot and how
-far its lift, arm and wrist are out, but in a token, where metres of a home and all else are added up, their
-difference of a few centimetres is lost. So it is told the difference, finely where it is small.
+A hand takes what is within centimetres of its tip. A policy is told where the target is from its robot and
+how far its lift, arm and wrist are out; here it is also told the difference, finely where it is small. That
+it would reach better by it was not borne out (docs/diary.md); the shipped policies were learned with it.
 """
 
 from __future__ import annotations
