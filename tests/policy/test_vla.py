@@ -86,6 +86,25 @@ def test_acting_step_by_step_equals_reading_the_episode(policy, played):
         assert log_prob.std() > 0.1  # it is not a constant that agrees with itself
 
 
+def test_late_steps_are_told_as_the_last_that_is_counted(policy, played):
+    observations, decisions = played
+    counting = VisionLanguageActionPolicy(dataclasses.replace(policy.config, counted_steps=20))
+    counting.load_state_dict(policy.state_dict())
+    batch = episode(policy, observations, decisions, 0, len(decisions))
+    with torch.no_grad():
+        told, known = counting.action_logits(batch)[0], policy.action_logits(batch)[0]
+    torch.testing.assert_close(told[:21], known[:21], atol=1e-5, rtol=1e-5)
+    assert (told[21:] - known[21:]).abs().amax(1).min() > 1e-3
+    acted = play(counting, observations, np.zeros((len(observations), 3)))  # the features are the same
+    rest = [torch.from_numpy(part) for part in (acted[-1].features, observations[-1].holding)]
+    rest += [torch.from_numpy(observations[-1].last_action), counting.embed_text(SENTENCES[:3])]
+    with torch.no_grad():
+        late = [counting.actor.tokens(*rest, torch.full((3,), step)) for step in (19, 20, 21, 599)]
+    assert torch.equal(late[1], late[2]) and torch.equal(late[1], late[3]) and not torch.equal(late[0], late[1])
+    chosen = torch.log_softmax(told, -1)[np.arange(len(acted)), [d.action[0] for d in acted]]
+    np.testing.assert_allclose(chosen, [d.log_prob[0] for d in acted], atol=1e-4)
+
+
 def test_shapes_and_padding(policy, played):
     observations, decisions = played
     long, short = (episode(policy, observations, decisions, home, steps) for home, steps in ((0, 20), (1, 7)))
@@ -245,6 +264,8 @@ def test_bad_use_is_one_clear_line(policy):
         policy.reset(np.array([True, False, True]))
     with pytest.raises(ValueError, match="did you mean 'tiny'"):
         make_policy("tinny")
+    with pytest.raises(ValueError, match="counted_steps is 0, expected 1 or more"):
+        dataclasses.replace(policy.config, counted_steps=0)
     assert isinstance(policy, VisionLanguageActionPolicy)
 
 

@@ -94,6 +94,7 @@ class Trunk(nn.Module):
         memory: MemoryConfig | None,
         hand: HandConfig | None,
         max_steps: int,
+        counted_steps: int | None = None,
     ) -> None:
         super().__init__()
         first, second = config.channels
@@ -119,6 +120,7 @@ class Trunk(nn.Module):
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
         self.step_number = nn.Linear(1, config.width)
+        self.counted_steps = counted_steps
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(0.0)  # imitation sets its share
         self.decoder = CausalDecoder(config.width, config.layers, config.heads, config.expansion, max_steps)
@@ -140,7 +142,8 @@ class Trunk(nn.Module):
             parts = parts + self.memory(known)
             if self.hand is not None:
                 parts = parts + self.hand(body, known[:, -SIGHT_SIZE:])
-        parts = parts + self.step_number(step[:, None].float() / _STEP_SCALE)
+        counted = step if self.counted_steps is None else step.clamp(max=self.counted_steps)
+        parts = parts + self.step_number(counted[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.dropout(self.norm(functional.relu(parts))))
 
     def forward(self, batch: SequenceBatch) -> Tensor:

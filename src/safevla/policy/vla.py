@@ -60,6 +60,9 @@ class PolicyConfig:
         actor: trunk of the action head.
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
+        counted_steps: the steps of an episode are told as their numbers up to this one, all later ones as this
+            one; None: all as their numbers. Few episodes of training are long, and a policy that is told a
+            number that it has hardly met turns on one spot.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
         proprioception: the policy is also told the joints of the arm, and what the last action moved.
         memory: a map of what it has seen, drawn while it moves; needs proprioception. None: it has none.
@@ -76,6 +79,7 @@ class PolicyConfig:
     actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((32, 24), 256, 2, 8))
     critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((16, 16), 128, 1, 4))
     max_steps: int = 600
+    counted_steps: int | None = None
     precision: str = "auto"
     proprioception: bool = False
     memory: MemoryConfig | None = None
@@ -84,6 +88,8 @@ class PolicyConfig:
     oracle: bool = False
 
     def __post_init__(self) -> None:
+        if self.counted_steps is not None and self.counted_steps < 1:
+            raise ValueError(f"counted_steps is {self.counted_steps}, expected 1 or more, or none")
         if self.oracle and self.backbone:
             raise ValueError("a policy with a backbone cannot be an oracle: labels have the encoder's layout")
         if self.memory and (self.backbone or not self.proprioception):
@@ -161,7 +167,10 @@ class VisionLanguageActionPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = _make_encoder(config)
-            told = (config.maps, config.body_size, config.memory, config.hand, config.max_steps)
+            told = (
+                *(config.maps, config.body_size, config.memory, config.hand),
+                *(config.max_steps, config.counted_steps),
+            )
             self.actor = Trunk(config.actor, *told)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
             self.critic = Trunk(config.critic, *told)
