@@ -99,8 +99,10 @@ def test_late_steps_are_told_as_the_last_that_is_counted(policy, played):
     rest = [torch.from_numpy(part) for part in (acted[-1].features, observations[-1].holding)]
     rest += [torch.from_numpy(observations[-1].last_action), counting.embed_text(SENTENCES[:3])]
     with torch.no_grad():
-        late = [counting.actor.tokens(*rest, torch.full((3,), step)) for step in (19, 20, 21, 599)]
-    assert torch.equal(late[1], late[2]) and torch.equal(late[1], late[3]) and not torch.equal(late[0], late[1])
+        early, last, *late = [
+            counting.actor.tokens(*rest, torch.full((3,), step)) for step in (19, 20, 21, 599)
+        ]
+    assert all(torch.equal(last, other) for other in late) and not torch.equal(early, last)
     chosen = torch.log_softmax(told, -1)[np.arange(len(acted)), [d.action[0] for d in acted]]
     np.testing.assert_allclose(chosen, [d.log_prob[0] for d in acted], atol=1e-4)
 

@@ -60,9 +60,9 @@ class PolicyConfig:
         actor: trunk of the action head.
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
-        counted_steps: the steps of an episode are told as their numbers up to this one, all later ones as this
-            one; None: all as their numbers. Few episodes of training are long, and a policy that is told a
-            number that it has hardly met turns on one spot.
+        counted_steps: the policy is told the number of a step up to this one, and this one in all later steps;
+            None: of all steps. Few episodes of training are long, and a policy that is told a number that it
+            has hardly met turns on one spot.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
         proprioception: the policy is also told the joints of the arm, and what the last action moved.
         memory: a map of what it has seen, drawn while it moves; needs proprioception. None: it has none.
