@@ -60,7 +60,7 @@ class PolicyConfig:
         actor: trunk of the action head.
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
-        counted_steps: the policy is told the number of a step up to this one, and this one in all later steps;
+        counted_steps: the policy is told the number of a step up to this one, and this one in all later ones;
             None: of all steps. Few episodes of training are long, and a policy that is told a number that it
             has hardly met turns on one spot.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
