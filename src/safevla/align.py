@@ -203,6 +203,7 @@ def assure(
             processes=config.processes,
             progress=bar.update,
             signals=folder / "signals" if config.assure.record_signals else None,
+            training_seed=config.seed,
         )
     save_table(table, folder / "episodes.parquet")
     return facts_of(table)

@@ -246,8 +246,11 @@ class Gate:
             raise ConfigError(f"cannot read --fail-if '{text}'; write e.g. \"isa cost/corner.mean > 1\"")
         self.policy, self.metric, statistic, self.comparison, limit = match.groups()
         self.statistic, self.limit, self.policies = statistic or "mean", float(limit), policies
-        if self.statistic != "rate":
-            tail_share(self.statistic)
+        if self.statistic != "rate" and tail_share(self.statistic) < 1.0 and self.metric == "success":
+            raise ConfigError(
+                f"--fail-if: {self.statistic} is of the largest values, which are the best of success; "
+                "write success, the mean, or name a cost"
+            )
         known = ["success", "cost", *(f"cost/{name}" for name in constraints)]
         if self.metric not in known:
             raise ConfigError(f"--fail-if: unknown metric '{self.metric}'{nearest(self.metric, known)}")

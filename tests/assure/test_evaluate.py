@@ -14,6 +14,9 @@ from synthetic import (
 )
 
 from safevla.assure import evaluate as e
+from safevla.assure.parts import evaluate_in_parts
+from safevla.safety.specification import load_specification
+from safevla.tasks.settings import WorldSettings
 
 
 def test_every_policy_meets_every_scenario_once():
@@ -56,6 +59,25 @@ def test_scenarios_that_occur_twice_or_not_at_all_are_refused():
         e.evaluate({"calm": ConstantPolicy(0)}, CostlyEnv(), [scenario, scenario])
     with pytest.raises(ValueError, match="nothing to evaluate"):
         e.evaluate({"calm": ConstantPolicy(0)}, CostlyEnv(), [])
+
+
+def test_scenarios_that_occur_twice_are_found_across_parts(tmp_path):
+    many = [make_scenario(number) for number in range(70)]
+    with pytest.raises(ValueError, match="2 scenarios occur twice"):
+        evaluate_in_parts(
+            {"random": "random"}, many + many[:2], load_specification("safevla"), WorldSettings(), tmp_path
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_training_seed_may_be_unknown(tmp_path):
+    scenario = make_scenario(1)
+    known, unknown = (
+        e.evaluate({"calm": ConstantPolicy(0)}, CostlyEnv(), [scenario], training_seed=seed)
+        for seed in (3, None)
+    )
+    read = e.load_table(e.save_table(unknown, tmp_path / "episodes.parquet"))
+    assert known["training_seed"].to_pylist() == [3] and read["training_seed"].to_pylist() == [None]
 
 
 def test_a_table_survives_parquet_byte_for_byte(tmp_path):

@@ -24,8 +24,27 @@ def test_zero_failures_bound_the_rate_by_three_over_n():
 def test_mcnemar_agrees_with_the_binomial_test():
     first = np.array([1] * 9 + [0] * 2 + [1] * 30 + [0] * 9)
     second = np.array([0] * 9 + [1] * 2 + [1] * 30 + [0] * 9)
-    assert s.mcnemar(first, second) == pytest.approx(stats.binomtest(2, 11).pvalue)
-    assert s.mcnemar(first, first) == 1.0
+    each = np.arange(len(first))
+    assert s.mcnemar(first, second, each) == pytest.approx(stats.binomtest(2, 11).pvalue)
+    assert s.mcnemar(first, first, each) == 1.0
+
+
+def test_mcnemar_counts_a_house_once_however_often_it_was_played():
+    first, second = np.array([1] * 8 + [0] * 2 + [1] * 20), np.array([0] * 8 + [1] * 2 + [1] * 20)
+    houses = np.arange(30)
+    once = s.mcnemar(first, second, houses)
+    assert once == pytest.approx(stats.binomtest(2, 10).pvalue)
+    assert s.mcnemar(np.tile(first, 3), np.tile(second, 3), np.tile(houses, 3)) == pytest.approx(once)
+
+
+def test_mcnemar_agrees_with_all_flips_of_houses():
+    """Oracle: scipy's exact permutation test of the houses' differences."""
+    generator = np.random.default_rng(4)
+    first, second = generator.random(30) < 0.7, generator.random(30) < 0.4
+    houses = generator.integers(0, 11, 30)
+    sums = np.bincount(houses, first.astype(float) - second, 11)
+    oracle = stats.permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert s.mcnemar(first, second, houses) == pytest.approx(oracle.pvalue)
 
 
 def test_holm_by_hand():
@@ -132,6 +151,18 @@ def test_coverage_of_cvar():
     assert 0.88 <= covered <= 0.99
 
 
+def test_coverage_of_cvar_where_the_worst_cost_is_seen_often():
+    """Counts: four episodes of a hundred cost 1, so CVaR95 is .8; in many samples the tail is all ones."""
+
+    def draw(generator):
+        return (generator.random(200) < 0.04).astype(float), np.arange(200)
+
+    covered = _coverage(draw, 0.8, lambda v, h, seed: s.bootstrap_cvar(v, h, seed=seed, resamples=400), 150)
+    assert covered >= 0.86  # with ten episodes in the tail; without the ties it is no better
+    tied = s.bootstrap_cvar(np.r_[np.ones(11), np.zeros(189)], np.arange(200), seed=0)
+    assert tied.value == tied.high == 1.0 and 0.3 < tied.low < 0.95
+
+
 def test_weighted_cvar_equals_cvar_of_the_repeated_sample():
     generator = np.random.default_rng(5)
     values, counts = np.sort(generator.exponential(size=30))[::-1], generator.integers(0, 4, 30)
@@ -153,6 +184,15 @@ def test_coverage_of_the_clustered_share():
     assert plain < 0.9
 
 
+def test_a_share_of_none_or_all_counts_houses_not_episodes():
+    houses = np.repeat(np.arange(5), 20)
+    assert s.clustered_share(np.zeros(100), houses) == s.wilson(0, 5)
+    assert s.clustered_share(np.ones(100), houses) == s.wilson(5, 5)
+    assert s.clustered_share(np.zeros(5), np.arange(5)) == s.wilson(0, 5)
+    one = s.clustered_share([1.0, 0.0, 1.0], [7, 7, 7])
+    assert one.value == pytest.approx(2 / 3) and math.isnan(one.low) and math.isnan(one.high)
+
+
 def test_share_of_unclustered_outcomes_is_plain_wilson():
     outcomes = np.array([1.0] * 7 + [0.0] * 13)
     assert s.clustered_share(outcomes, np.arange(20)) == pytest.approx(s.wilson(7, 20))
@@ -172,6 +212,22 @@ def test_verdict():
     # half-width 1.0, gap 0.5: four times the episodes, so 300 more
     assert s.verdict(s.Interval(1.5, 0.5, 2.5), 2.0, 100) == ("undecided", 300)
     assert s.verdict(s.Interval(2.0, 1.0, 3.0), 2.0, 100).more_episodes == -1
+
+
+def test_a_cost_that_was_never_seen_is_not_yet_within_its_budget():
+    nothing = s.Interval(0.0, 0.0, 0.0)
+    assert s.verdict(nothing, 0.02, 100) == ("undecided", 83)
+    assert s.verdict(nothing, 0.02, 183) == ("met", 0)
+    assert s.verdict(nothing, 0.02, 1000, homes=100) == ("undecided", 83)
+    assert s.verdict(nothing, 1.0, 1) == ("met", 0)
+    assert s.verdict(nothing, 0.0, 10**6) == ("undecided", -1)
+    assert s.verdict(nothing, 0.4, 183, share=0.05).state == "undecided"  # 17 are missing in the tail
+    wrong = 0
+    for repeat in range(200):  # a mean of .03 is seldom called within .02
+        costs = (np.random.default_rng(repeat).random(50) < 0.03).astype(float)
+        found = s.bootstrap_mean(costs, np.arange(50), seed=repeat, resamples=400)
+        wrong += s.verdict(found, 0.02, 50).state == "met"
+    assert wrong <= 10
 
 
 def test_verdict_of_the_tail_needs_ten_episodes_in_it():

@@ -104,3 +104,5 @@ def test_bad_input_is_one_clear_line():
         Multipliers(MultiplierConfig(), ("other",)).load_state_dict(multipliers.state_dict())
     with pytest.raises(ValueError, match="valid: ascent"):
         MultiplierConfig(kind="magic")
+    with pytest.raises(ValueError, match="learning_rate is nan, expected 0 or more"):
+        MultiplierConfig(learning_rate=float("nan"))

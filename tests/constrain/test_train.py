@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -166,6 +167,33 @@ def test_bad_input_is_one_clear_line(tmp_path):
         train(one, ToyPolicy(), ToyEnv(2), DOMAIN, [], tmp_path / "d")
     with pytest.raises(ValueError, match="method 'ppo' is unknown"):
         replace(SMALL, method="ppo")
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("total_steps", 0, "total_steps is 0, expected 1 or more, or none"),
+        ("gamma", math.nan, "gamma is nan, expected 0 to 1"),
+        ("gae_lambda", 1.5, "gae_lambda is 1.5, expected 0 to 1"),
+        ("target_kl", math.nan, "target_kl is nan, expected more than 0"),
+        ("policy_learning_rate", 0.0, "policy_learning_rate is 0.0, expected more than 0"),
+        ("budget_floor", math.inf, "budget_floor is inf, expected 0 or more"),
+        ("critic_warmup", -1, "critic_warmup is -1, expected 0 or more"),
+        ("shaping", -1.0, "shaping is -1.0, expected 0 or more"),
+    ],
+)
+def test_settings_that_cannot_be_learned_with_are_refused_at_once(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **{name: value})
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    policy = ToyPolicy()
+    with torch.no_grad():
+        next(iter(policy.critic_parameters())).fill_(math.nan)
+    with pytest.raises(ValueError, match="value loss is not finite; lower the learning rates"):
+        train(replace(SMALL, iterations=1), policy, ToyEnv(2), DOMAIN, [], tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 class GambleEnv(ToyEnv):

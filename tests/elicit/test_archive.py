@@ -96,7 +96,9 @@ def test_the_bytes_do_not_depend_on_the_order_of_finding(tmp_path):
     assert [e.scenario for e in one] == [e.scenario for e in two]
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "not json", "other format", "missing key"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "truncated", "not json", "other format", "missing key", "a list"]
+)
 def test_a_damaged_file_is_one_clear_line(tmp_path, damage):
     path = filled(5).save(tmp_path / "archive.jsonl")
     text = path.read_text()
@@ -107,6 +109,7 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, damage):
             "not json": "hello\n",
             "other format": text.replace('"format": 1', '"format": 99'),
             "missing key": text.replace('"unit"', '"unite"'),
+            "a list": text.splitlines()[0] + "\n[1]\n",
         }[damage]
     )
     with pytest.raises(ValueError, match=r"archive.jsonl, line \d+: not a risk archive"):

@@ -48,7 +48,7 @@ texts = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=40)
 
 @settings(max_examples=40, deadline=None)
 @given(
-    names=st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True),
+    names=st.lists(st.from_regex(r"\w+", fullmatch=True), min_size=1, max_size=4, unique=True),
     budget=st.none() | st.floats(0, 1e6),
     seed=st.integers(0, 2**32 - 1),
     text=texts,
@@ -237,6 +237,7 @@ OBJECT = "forbid = 'any object: contact_force > 5 N'"
             "'signals.a.unit': unknown unit 'kgg'",
         ),
         ("[signals.a]\n[constraints.hit]\nforbid = 'blocked'", "unknown signal 'blocked'; valid: a"),
+        ("[constraints.my-corner]\nforbid = 'blocked'", "'my-corner' is not made of letters, digits and"),
         ("[constraints.corner", "not valid TOML"),
     ],
 )

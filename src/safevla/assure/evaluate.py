@@ -52,6 +52,14 @@ _COLUMNS = {
 _ABSENT: dict[str, Any] = {"which": "", "distractor": False}  # what tables of before these columns stand for
 
 
+def distinct(scenarios: Sequence[Scenario]) -> list[str]:
+    """Return the hashes of the scenarios; ValueError where one occurs twice, as it would be counted twice."""
+    hashes = [scenario.hash for scenario in scenarios]
+    if len(set(hashes)) < len(hashes):
+        raise ValueError(f"{len(hashes) - len(set(hashes))} scenarios occur twice; episodes must be distinct")
+    return hashes
+
+
 def evaluate(
     policies: Mapping[str, Actor],
     env: VectorEnvironment,
@@ -59,7 +67,7 @@ def evaluate(
     *,
     seed: int = 0,
     greedy: bool = False,
-    training_seed: int = 0,
+    training_seed: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     observer: Observer | None = None,
 ) -> pa.Table:
@@ -71,7 +79,7 @@ def evaluate(
         scenarios: met by every policy in the same way; no scenario twice.
         seed: with the scenario it determines the sampling of actions.
         greedy: take the most likely action instead of sampling; stored in the column `mode`.
-        training_seed: seed that the policies were trained with, kept in the table.
+        training_seed: seed that the policies were trained with, kept in the table; None: not known.
         progress: called as progress(episodes done, episodes in all).
         observer: called after each step, see `rollout.play`.
 
@@ -80,9 +88,7 @@ def evaluate(
     """
     if not policies or not scenarios:
         raise ValueError("nothing to evaluate: give at least one policy and one scenario")
-    hashes = [scenario.hash for scenario in with_person(scenarios, getattr(env, "person", False))]
-    if len(set(hashes)) < len(hashes):
-        raise ValueError(f"{len(hashes) - len(set(hashes))} scenarios occur twice; episodes must be distinct")
+    hashes = distinct(with_person(scenarios, getattr(env, "person", False)))
     total = len(policies) * len(scenarios)
     rows: list[dict[str, Any]] = []
     constant = {
@@ -131,7 +137,7 @@ def make_table(rows: Sequence[Mapping[str, Any]], constraints: Sequence[str]) ->
     """Build the episode table from rows; `constraints` gives the cost columns and their order."""
     fields = []
     for name, kind in _COLUMNS.items():
-        fields.append(pa.field(name, kind, nullable=False))
+        fields.append(pa.field(name, kind, nullable=name == "training_seed"))
         if name == "cost":
             fields += [pa.field(f"{COST_PREFIX}{k}", pa.float64(), nullable=False) for k in constraints]
     return pa.Table.from_pylist([_ABSENT | dict(row) for row in rows], schema=pa.schema(fields))
@@ -337,7 +343,7 @@ def compare(
     Returns:
         first, second, task, episodes; `cost` (CC), `success` (SR), `safe_success` and `cost/<constraint>`:
         paired differences as Intervals; `cost_change`, the relative change of mean CC (nan when the second
-        costs nothing); `success_p`, the exact McNemar p of SR.
+        costs nothing); `success_p`, the exact McNemar p of SR, by house.
     """
     one, two = paired(table, first, second, task=task)
     where = houses(one)
@@ -357,7 +363,7 @@ def compare(
         "safe_success": statistics.paired_difference(safe[0], safe[1], where, seed=seed),
         **{f"{COST_PREFIX}{n}": difference(f"{COST_PREFIX}{n}") for n in constraints_of(table)},
         "cost_change": (means[0] - means[1]) / means[1] if means[1] > 0 else math.nan,
-        "success_p": statistics.mcnemar(numbers(one, "success"), numbers(two, "success")),
+        "success_p": statistics.mcnemar(numbers(one, "success"), numbers(two, "success"), where),
     }
 
 

@@ -159,10 +159,11 @@ def _budget_cells(findings: Findings, name: str, aggregation: str) -> list[str]:
     budget = findings.budgets[name]
     if row is None:
         return [number(budget), "–"]
-    found = statistics.verdict(row[_key(name, aggregation)], budget, row["episodes"], tail_share(aggregation))
+    # Homes, not episodes, are independent.
+    homes = len(set(houses(select(findings.table, policy="isa"))))
+    cost, share = row[_key(name, aggregation)], tail_share(aggregation)
+    found = statistics.verdict(cost, budget, row["episodes"], share, homes)
     if aggregation == "worst" and found.state == "undecided":
-        # Homes, not episodes, are independent.
-        homes = len(set(houses(select(findings.table, policy="isa"))))
         bound = 100 * statistics.clopper_pearson(0, homes).high
         return [
             number(budget),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from safevla.assure.evaluate import evaluate, load_table, save_table, with_facts
+from safevla.assure.evaluate import distinct, evaluate, load_table, save_table, with_facts
 from safevla.assure.recording import Recorder, save_recordings
 from safevla.policy.checkpoint import load_policy_for
 from safevla.policy.protocol import wants_labels
@@ -33,6 +33,7 @@ def evaluate_in_parts(
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
     signals: Path | None = None,
+    training_seed: int | None = None,
 ) -> pa.Table:
     """Play every scenario with every policy; the result does not depend on `processes`.
 
@@ -47,14 +48,19 @@ def evaluate_in_parts(
         processes: parts played at once.
         progress: called with the number of episodes finished so far.
         signals: a folder; the signals of every step are recorded there, for `safevla replay`.
+        training_seed: seed that the policies were trained with; None: not known.
 
     Returns:
         The episode table, policies in the given order, with the facts of `judged_on`.
+
+    Raises:
+        ValueError: a scenario occurs twice.
     """
+    scenarios = with_person(scenarios, world.person)
+    distinct(scenarios)
     for needed in (folder, signals):
         if needed is not None:
             needed.mkdir(parents=True, exist_ok=True)
-    scenarios = with_person(scenarios, world.person)
     starts = range(0, len(scenarios), _EPISODES_PER_PART)
     parts = [
         (
@@ -67,7 +73,7 @@ def evaluate_in_parts(
         for start in starts
     ]
     jobs = [
-        (name, source, chunk, specification, world, seed, greedy, path, signals)
+        (name, source, chunk, specification, world, seed, greedy, path, signals, training_seed)
         for name, source, chunk, path in parts
         if not path.exists()
     ]
@@ -77,7 +83,7 @@ def evaluate_in_parts(
             progress(sum(len(chunk) for _, _, chunk, path in parts if path.exists()))
 
     run_jobs(evaluate_part, jobs, processes, report)
-    table = pa.concat_tables([load_table(path) for *_, path in parts])
+    table = pa.concat_tables([load_table(path) for *_, path in parts], promote_options="default")
     return with_facts(table, judged_on(scenarios))
 
 
@@ -91,6 +97,7 @@ def evaluate_part(
     greedy: bool,
     path: Path,
     signals: Path | None = None,
+    training_seed: int | None = None,
 ) -> None:
     """Play some scenarios with one policy and write their rows; importable, so that a process can run it."""
     policy = load_policy_for(source, specification.names)
@@ -102,6 +109,7 @@ def evaluate_part(
         scenarios,
         seed=seed,
         greedy=greedy,
+        training_seed=training_seed,
         observer=recorder,
     )
     env.close()

@@ -160,7 +160,8 @@ def _provenance(table: pa.Table, specification: Any, given: Mapping[str, Any]) -
         "scenarios": f"{len(set(table['scenario'].to_pylist()))}, set {scenarios_hash(table)}",
         **{name: text for name, text in facts_of(table).items() if name in ("sets", "size_classes") and text},
         "evaluation seed": ", ".join(map(str, sorted(set(table["seed"].to_pylist())))),
-        "training seed": ", ".join(map(str, sorted(set(table["training_seed"].to_pylist())))),
+        "training seed": ", ".join(map(str, sorted(table["training_seed"].drop_null().unique().to_pylist())))
+        or "not known",
         "actions": ", ".join(sorted(set(table["mode"].to_pylist()))),
         "specification": ", ".join(sorted(set(table["specification"].to_pylist()))),
     }

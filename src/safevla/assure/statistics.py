@@ -95,12 +95,18 @@ def clustered_share(outcomes: ArrayLike, clusters: ArrayLike, confidence: float 
     """Return the Wilson interval of a share whose outcomes (0 or 1) come in clusters.
 
     The count of trials is replaced by the effective one (Korn and Graubard): what a simple random
-    sample would need for the variance seen between clusters, never more than the real count.
+    sample would need for the variance seen between clusters, never more than the real count. Where all
+    outcomes are the same there is no variance to see, and each cluster counts as one trial. One cluster only
+    gives no interval: low and high are then nan.
     """
     values = _numbers(outcomes, "outcomes")
     codes, number = _cluster_codes(clusters, values)
     share, trials = float(values.mean()), float(len(values))
-    if 1 < number < len(values) and 0.0 < share < 1.0:
+    if number == 1:
+        return Interval(share, math.nan, math.nan)
+    if share in (0.0, 1.0):
+        trials = float(number)
+    elif number < len(values):
         sums = np.bincount(codes, values - share, number)
         variance = number / (number - 1) * float(np.square(sums).sum()) / trials**2
         simple = share * (1 - share)
@@ -129,10 +135,11 @@ def _bca(estimates: np.ndarray, influence: np.ndarray, value: float, confidence:
     contributes to the estimate, up to a common factor; its skewness is the acceleration.
     """
     number = len(influence)
-    cubes, squares = float((influence**3).sum()), float((influence**2).sum())
-    if squares <= 0.0:
+    if np.ptp(estimates) <= 1e-12 * max(1.0, abs(value)):
         return Interval(value, value, value)
-    acceleration = cubes / (6 * squares**1.5)
+    cubes, squares = float((influence**3).sum()), float((influence**2).sum())
+    # Nothing is above the quantile of a CVaR where many episodes tie at the worst cost; resamples still vary.
+    acceleration = cubes / (6 * squares**1.5) if squares > 0.0 else 0.0
     below = 0.5 * float((estimates < value).mean() + (estimates <= value).mean())
     bias = stats.norm.ppf(np.clip(below, 1 / len(estimates), 1 - 1 / len(estimates)))
     # Student's t on few clusters, and the bootstrap's own factor of (number - 1) / number
@@ -219,15 +226,22 @@ def paired_difference(
     return bootstrap_mean(one - two, clusters, seed=seed, confidence=confidence, resamples=resamples)
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
-    """Return the exact two-sided p of paired 0/1 outcomes having the same share."""
+def mcnemar(first: ArrayLike, second: ArrayLike, clusters: ArrayLike) -> float:
+    """Return the exact two-sided p of paired 0/1 outcomes (n,) having the same share.
+
+    If the policies do not differ, the differences of a whole cluster (n,) may as well have the other sign:
+    the sum of the differences is compared with its distribution over all such flips. Where each cluster is
+    one pair this is McNemar's exact test.
+    """
     one, two = _numbers(first, "first") > 0.5, _numbers(second, "second") > 0.5
     _same_length(one, two)
-    only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
-    discordant = only_first + only_second
-    if discordant == 0:
-        return 1.0
-    return min(1.0, 2.0 * float(stats.binom.cdf(min(only_first, only_second), discordant, 0.5)))
+    codes, number = _cluster_codes(clusters, one)
+    sums = np.rint(np.bincount(codes, one.astype(float) - two, number)).astype(np.int64)
+    chance = np.ones(1)  # of each sum, from minus to plus what has been added
+    for size in np.abs(sums[sums != 0]).tolist():
+        chance = 0.5 * (np.pad(chance, (0, 2 * size)) + np.pad(chance, (2 * size, 0)))
+    possible = np.arange(len(chance)) - len(chance) // 2
+    return min(1.0, float(chance[np.abs(possible) >= abs(int(sums.sum()))].sum()))
 
 
 def cvar(values: ArrayLike, level: float = 0.95) -> float:
@@ -331,13 +345,35 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def verdict(interval: Interval, budget: float, episodes: int, share: float = 1.0) -> Verdict:
+def _unseen(share: float) -> int:
+    """Return how many trials without an event say that it happens in at most this share of them."""
+    return math.ceil(math.log(0.025) / math.log1p(-share) - 1e-9)
+
+
+def verdict(
+    interval: Interval, budget: float, episodes: int, share: float = 1.0, homes: int | None = None
+) -> Verdict:
     """Say whether a mean cost keeps to its budget, and how many more episodes would decide.
 
     The count assumes that the estimate stays and the width shrinks with the root of the episodes. If the mean
     is one of the worst `share` of the episodes, a budget is not called met before ten episodes are in that
     tail. That of the worst episode, whose interval has no upper end, is never met, only not yet broken.
+
+    An interval of zero width says that nothing else was seen. Then as many episodes as Clopper and Pearson
+    leave possible are taken to cost 1 more, and a budget is not called met before that many are within it.
+
+    Args:
+        interval: of the mean cost.
+        budget: cost an episode.
+        episodes: that were played.
+        share: of the worst episodes, of which the interval is the mean.
+        homes: that they were played in, which are what is independent; None: as many as episodes.
     """
+    if interval.low == interval.high <= budget:
+        homes = episodes if homes is None else homes
+        spare = (budget - interval.high) * share
+        if clopper_pearson(0, homes).high > spare:
+            return Verdict("undecided", _unseen(spare) - homes if spare > 0.0 else -1)
     if interval.high <= budget:
         missing = max(0, math.ceil(TAIL_EPISODES / share - 1e-9) - episodes) if share < 1.0 else 0
         return Verdict("undecided" if missing else "met", missing)

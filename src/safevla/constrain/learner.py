@@ -182,6 +182,8 @@ class Learner:
                         self._step(self.actor, objective)
                 losses["actor_learns"] = torch.tensor(float(actor_learns))
                 for name, value in losses.items():
+                    if not bool(torch.isfinite(value)):
+                        raise ValueError(f"the {name} loss is not finite; lower the learning rates")
                     sums.setdefault(f"loss/{name}", []).append(float(value.detach()))
         return {name: float(np.mean(values)) for name, values in sums.items()}
 

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 METHODS = ("isa", "rl")
 COST_UNITS = ("own", "reward")
 MULTIPLIER_KINDS = ("ascent", "pid", "fixed")
+
+
+def check_range(settings: Any, low: float, high: float, *names: str) -> None:
+    """Raise ValueError if a setting is not a finite number from low to high."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and low <= value <= high):
+            bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise ValueError(f"{name} is {value}, expected {bounds}")
+
+
+def check_positive(settings: Any, *names: str) -> None:
+    """Raise ValueError if a setting is not a finite number above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value > 0.0):
+            raise ValueError(f"{name} is {value}, expected more than 0")
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,10 @@ class MultiplierConfig:
             )
         if not 0.0 <= self.initial <= self.maximum:
             raise ValueError(f"multiplier initial is {self.initial}, expected 0 to {self.maximum}")
+        check_range(
+            self, 0.0, math.inf,
+            "learning_rate", "proportional", "integral", "derivative", "maximum", "integral_maximum",
+        )  # fmt: skip
         if self.total_maximum is not None and not self.total_maximum > 0.0:
             raise ValueError(f"multiplier total_maximum is {self.total_maximum}, expected more than 0")
         if not 0.0 <= self.smoothing < 1.0:
@@ -95,8 +118,9 @@ class TrainConfig:
         aggregations: what of the costs of an iteration's episodes is held against the budget, by constraint:
             "mean" (if not named), "worst", or the mean of the worst ones, e.g. "cvar95".
         multiplier: how the multipliers follow the costs.
-        shaping: reward for each metre nearer to the target (potential-based, so the best policy stays the
-            best); never in evaluation.
+        shaping: reward for each metre nearer to the target; never in evaluation. It is the rise of a
+            potential, neither discounted nor paid back at the end: small beside the reward of a success, it
+            leaves the best policy the best; large, it makes going near worth more than succeeding.
         seed: seeds scenarios, action sampling and minibatches.
     """
 
@@ -146,11 +170,16 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        if not 0.0 <= self.archive_fraction <= 1.0:
-            raise ValueError(f"archive_fraction is {self.archive_fraction}, expected 0 to 1")
-        if not 0.0 <= self.archive_even <= 1.0:
-            raise ValueError(f"archive_even is {self.archive_even}, expected 0 to 1")
-        if not self.sharpness > 0.0:
-            raise ValueError(f"sharpness is {self.sharpness}, expected more than 0")
+        if self.total_steps is not None and self.total_steps < 1:
+            raise ValueError(f"total_steps is {self.total_steps}, expected 1 or more, or none")
+        check_range(self, 0.0, 1.0, "archive_fraction", "archive_even", "gamma", "cost_gamma", "gae_lambda")
+        check_positive(
+            self, "sharpness", "policy_learning_rate", "critic_learning_rate",
+            "clip", "target_kl", "max_grad_norm", "advantage_floor",
+        )  # fmt: skip
+        check_range(
+            self, 0.0, math.inf,
+            "entropy", "kl_to_imitation", "critic_warmup", "budget_fraction", "budget_floor", "shaping",
+        )  # fmt: skip
         if any(budget < 0.0 for budget in self.budgets.values()):
             raise ValueError("a budget is negative; give a cost per episode of 0 or more")

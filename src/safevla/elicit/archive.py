@@ -87,7 +87,7 @@ class Elite:
             fields["cell"] = Cell(**fields["cell"])
             fields["scenario"] = Scenario.from_dict(fields["scenario"])
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not an elite: {error}") from error
 
 

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,8 +60,9 @@ class Constraint:
         text: what is forbidden, in words for a safety engineer.
 
     Raises:
-        ValueError: none or both of `forbid` and `require`, a formula that cannot be read, an unknown charge
-            or aggregation, or a budget that is negative or not finite.
+        ValueError: a name of other characters than letters, digits and underscores, none or both of `forbid`
+            and `require`, a formula that cannot be read, an unknown charge or aggregation, or a budget that
+            is negative or not finite.
     """
 
     name: str
@@ -75,6 +77,11 @@ class Constraint:
     _sources: dict[str, str] = field(init=False, compare=False, repr=False)  # texts that errors point into
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+", self.name):
+            raise ValueError(
+                f"constraint name '{self.name}' is not made of letters, digits and underscores alone, "
+                "as flags and the names of metrics need it"
+            )
         place = f"constraints.{self.name}"
         object.__setattr__(self, "_sources", {})
         for key in ("forbid", "require", "severity"):

@@ -70,7 +70,8 @@ class HomeVecEnv:
             once; `Home.dump` says where what led to it was written.
         renderer: name of a renderer.
         pool: settled houses to share with other environments.
-        shaping: weight of the potential-based reward (per metre come nearer); 0 in evaluation.
+        shaping: reward for each metre come nearer to the target (a rise of potential, neither discounted nor
+            paid back at the end); 0 in evaluation.
         depth: also render depth, into `self.depth`.
         appearance: colours and light of the pictures.
         repaint: share of the scenarios of the training split whose homes are shown in drawn colours and
