@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import tomllib
 import types
@@ -30,6 +31,23 @@ def nearest(name: str, valid: typing.Iterable[str]) -> str:
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; valid: {', '.join(names)}"
+
+
+def check_range(settings: Any, low: float, high: float, *names: str) -> None:
+    """Raise ValueError if a setting is not a finite number from low to high."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and low <= value <= high):
+            bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise ValueError(f"{name} is {value}, expected {bounds}")
+
+
+def check_positive(settings: Any, *names: str) -> None:
+    """Raise ValueError if a setting is not a finite number above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value > 0.0):
+            raise ValueError(f"{name} is {value}, expected more than 0")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

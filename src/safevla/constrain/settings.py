@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+
+from safevla.config import check_positive, check_range
 
 METHODS = ("isa", "rl")
 COST_UNITS = ("own", "reward")
 MULTIPLIER_KINDS = ("ascent", "pid", "fixed")
-
-
-def check_range(settings: Any, low: float, high: float, *names: str) -> None:
-    """Raise ValueError if a setting is not a finite number from low to high."""
-    for name in names:
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and low <= value <= high):
-            bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
-            raise ValueError(f"{name} is {value}, expected {bounds}")
-
-
-def check_positive(settings: Any, *names: str) -> None:
-    """Raise ValueError if a setting is not a finite number above 0."""
-    for name in names:
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and value > 0.0):
-            raise ValueError(f"{name} is {value}, expected more than 0")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+
+from safevla.config import check_positive, check_range
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,9 @@ class ImitationConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        for name in ("noise", "expert_share", "dropout"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("rounds", "rescue_after", "replay", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_range(self, 0.0, 1.0, "noise", "expert_share", "dropout")
+        check_range(self, 0.0, math.inf, "rounds", "rescue_after", "replay", "weight_decay")
+        check_positive(self, "learning_rate", "max_grad_norm")
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,8 @@ class PerceptionConfig:
             raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
         if self.size_class not in ("S", "M", "L", "all"):
             raise ValueError(f"size_class {self.size_class!r} is unknown, choose S, M, L or all")
-        if not 0.0 <= self.focus <= 1.0:
-            raise ValueError(f"focus is {self.focus}, expected 0 to 1")
-        if not 0.0 <= self.repaint <= 1.0:
-            raise ValueError(f"repaint is {self.repaint}, expected 0 to 1")
+        check_range(self, 0.0, 1.0, "focus", "repaint")
+        check_positive(self, "learning_rate")
         if self.batch < 2 or self.batch % 2 or self.workers < 1:
             raise ValueError("batch must be an even number of pictures and workers at least 1")
         if self.pictures <= 0 and self.minutes <= 0:
