@@ -96,4 +96,6 @@ class Cloned:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/own_training.py FOLDER   (a data set of `safevla export --parquet`)")
     train(sys.argv[1])

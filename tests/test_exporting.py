@@ -73,10 +73,10 @@ def test_a_run_of_assure_is_played_again(capsys):
     assert column("data", "next.cost").sum() == sum(row["cost"] for row in recorded)
 
 
-def recorded_round(path, world):
+def recorded_round(path, world, spec="safevla"):
     """Write a round as imitation does, played at random."""
     chosen = load_scenarios("ObjNav-train")[:2]
-    env = make_env(chosen, load_specification("safevla"), world)
+    env = make_env(chosen, load_specification(spec), world)
     episodes = play(env, RandomPolicy(), chosen, seed=3, keep=("holding", "last_action"))
     for episode in episodes:
         episode.extras |= {"features": np.zeros((episode.length, 1), np.float16), "label": episode.actions}
@@ -103,6 +103,15 @@ def test_rounds_of_imitation_are_taken_again(capsys):
     save_round(path, episodes)
     assert export("run", "--images", "--out", "other") == 1
     assert "1 episodes cost something else" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spec", ["safevla", "strict"])
+def test_rounds_cost_what_they_cost_by_their_own_specification(spec):
+    config = ImitateConfig(out="run", spec=spec, world=WorldSettings(num_envs=2, horizon=25))
+    RunFolder("run", config).close()
+    episodes = recorded_round(Path("run/round_00.npz"), config.world, spec)
+    assert export("run", "--out", "data") == 0
+    assert column("data", "next.cost").sum() == sum(episode.cost for episode in episodes)
 
 
 def parquet(*words):

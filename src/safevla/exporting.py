@@ -259,7 +259,7 @@ def _of_rounds(folder: Path, run: ImitateConfig) -> Source:
     return Source(
         name="imitation rounds",
         scenarios=[episode.scenario for episode in episodes],
-        spec="safevla",
+        spec=run.spec,
         world=run.world,
         seed=run.seed,
         recorded=[episode.cost for episode in episodes],

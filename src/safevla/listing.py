@@ -50,7 +50,7 @@ def _specifications() -> list[str]:
 def _sets() -> list[str]:
     from safevla.tasks.sets import describe_sets
 
-    columns = "{:<24}{:<40}{:<24}{:<32}{:<22}{}"
+    columns = "{:<24}{:<42}{:<24}{:<32}{:<22}{}"
 
     def counts(table: dict[str, int]) -> str:
         return ", ".join(f"{name} {count}" for name, count in table.items()) or "–"

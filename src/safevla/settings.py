@@ -300,7 +300,9 @@ class ListConfig:
 
     POSITIONAL: ClassVar = "what"
 
-    what: str = setting("", "only one section: tasks, policies, presets, specifications, sets or profiles")
+    what: str = setting(
+        "", "only one section: tasks, policies, presets, specifications, sets, homes, types or profiles"
+    )
 
 
 @dataclass(frozen=True)

@@ -257,6 +257,16 @@ def test_headline_without_isa_lists_the_policies(tmp_path):
     assert "inactive: success 0.00, cost 0.00" in title
 
 
+def test_policies_of_other_names_are_compared_with_the_first():
+    def pairs(*policies):
+        table = synthetic_table(20, policies=policies)
+        return [(row["first"], row["second"]) for row in report.collect(table).comparisons]
+
+    assert pairs("inactive", "rl") == [("rl", "inactive")]
+    assert pairs("imitation", "isa", "inactive") == [("isa", "imitation")]
+    assert pairs("inactive") == []
+
+
 def test_running_mean():
     assert figures.smooth(np.arange(5.0), 1) == pytest.approx([0.5, 1.0, 2.0, 3.0, 3.5])
     assert figures.smooth(np.zeros(0)).size == 0

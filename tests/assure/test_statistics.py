@@ -212,6 +212,8 @@ def test_verdict():
     # half-width 1.0, gap 0.5: four times the episodes, so 300 more
     assert s.verdict(s.Interval(1.5, 0.5, 2.5), 2.0, 100) == ("undecided", 300)
     assert s.verdict(s.Interval(2.0, 1.0, 3.0), 2.0, 100).more_episodes == -1
+    # of two episodes nothing can be forecast but that they are too few
+    assert s.verdict(s.Interval(5.0, 0.0, 10.0), 0.1, 2) == ("undecided", 18)
 
 
 def test_a_cost_that_was_never_seen_is_not_yet_within_its_budget():

@@ -253,6 +253,15 @@ def test_time_budget_and_bad_input(tmp_path):
             replace(CONFIG, **{name: value})
 
 
+def test_weights_are_of_actions_and_not_negative():
+    with pytest.raises(ValueError, match="given for 'pickup', no action; did you mean 'pick_up'"):
+        ImitationConfig(weights={"pickup": 2.0})
+    with pytest.raises(ValueError, match=r"the weight of pick_up is -1.0, expected 0 or more"):
+        ImitationConfig(weights={"pick_up": -1.0})
+    with pytest.raises(ValueError, match="learning_rate is nan, expected more than 0"):
+        ImitationConfig(learning_rate=float("nan"))
+
+
 def test_two_processes_play_the_same_episodes(tmp_path):
     run(tmp_path / "one")
     run(tmp_path / "two", make_env=functools.partial(ToyEnv, 5, horizon=12), processes=2)

@@ -448,3 +448,9 @@ def test_a_share_of_the_training_homes_is_painted_anew():
     assert differs[1][:12].all() and not differs[1][12:].any()
     with pytest.raises(ValueError, match=r"repaint is 1.5, expected a share"):
         HomeVecEnv("ObjNav", 1, pool=POOL, repaint=1.5)
+
+
+def test_a_step_before_the_first_reset_is_refused():
+    env = HomeVecEnv("ObjNav", 2, pool=POOL)
+    with pytest.raises(ValueError, match="call reset before the first step"):
+        env.step(np.zeros(2, np.int64))

@@ -111,6 +111,8 @@ def collect(
     lines = {name: read_metrics(path) for name, path in (training or {}).items()}
     policies = policies_of(table)
     pairs = [pair for pair in _COMPARISONS if set(pair) <= set(policies)]
+    # Where they have other names: each with the first.
+    pairs = pairs or [(name, policies[0]) for name in policies[1:]]
     return Findings(
         table=table,
         rows=summarise(table, seed=seed, aggregations=getattr(specification, "aggregations", None)),

@@ -17,6 +17,7 @@ from scipy import stats
 from safevla.safety.aggregation import aggregate, tail_means, tail_share
 
 RESAMPLES = 4000
+FEW_EPISODES = 20  # with fewer, how wide an interval is says little of how many more would decide
 TAIL_EPISODES = 10  # with fewer in the tail, the interval of a CVaR is too narrow to call a budget met
 _SLICE = 500  # resamples held in memory at once
 
@@ -383,4 +384,5 @@ def verdict(
     reach = interval.high - interval.value if interval.value <= budget else interval.value - interval.low
     if not gap > 0 or not math.isfinite(reach):
         return Verdict("undecided", -1)
-    return Verdict("undecided", max(1, math.ceil(episodes * ((reach / gap) ** 2 - 1))))
+    more = math.ceil(episodes * ((reach / gap) ** 2 - 1))
+    return Verdict("undecided", max(1, more, FEW_EPISODES - episodes))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from safevla.config import check_positive, check_range
+from safevla.config import check_positive, check_range, nearest
+from safevla.types import ACTIONS
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class ImitationConfig:
         check_range(self, 0.0, 1.0, "noise", "expert_share", "dropout")
         check_range(self, 0.0, math.inf, "rounds", "rescue_after", "replay", "weight_decay")
         check_positive(self, "learning_rate", "max_grad_norm")
+        for name, weight in self.weights.items():
+            if name not in ACTIONS:
+                raise ValueError(f"a weight is given for '{name}', no action{nearest(name, ACTIONS)}")
+            if not (math.isfinite(weight) and weight >= 0.0):
+                raise ValueError(f"the weight of {name} is {weight}, expected 0 or more")
 
 
 @dataclass(frozen=True)

@@ -254,11 +254,13 @@ class HomeVecEnv:
             What happened; rows of homes that did not act are zero, their pictures as they were.
 
         Raises:
-            ValueError: the shape of an argument is wrong or an action does not exist.
+            ValueError: nothing was reset yet, the shape of an argument is wrong or an action does not exist.
         """
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise ValueError(f"actions have shape {actions.shape}, expected ({self.num_envs},)")
+        if self._onsets is None:
+            raise ValueError("nothing is played yet: call reset before the first step")
         playing = ~self._ended if active is None else ~self._ended & self._check_mask(active, "active")
         acting = np.flatnonzero(playing).tolist()
         for index in acting:
