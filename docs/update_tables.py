@@ -75,7 +75,15 @@ def content(what: str, results: Path) -> str:
 
 def result_table(name: str, key: str, data: Mapping[str, Any]) -> str:
     """Return the table `NAME/KEY` of a results file."""
-    if name in ("align", "align_test", "listening", "described_val", "chores_val", "seeing"):
+    if name in (
+        "align",
+        "align_test",
+        "listening",
+        "described_val",
+        "chores_val",
+        "chores_masked_val",
+        "seeing",
+    ):
         if not key:
             return align_table(data["rows"])
         if key == "costs":

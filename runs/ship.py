@@ -62,6 +62,8 @@ def ship_results(align: Path) -> None:
 def ship_judged(folder: Path, name: str) -> None:
     """Write the summary of an `assure` run; the last policy is compared with the first, or isa with rl.
 
+    `against_the_first` compares each with the first, all tasks together and each alone.
+
     A policy `NAME-1` is `NAME` again, trained with seed 1: its episodes are pooled with those of `NAME`; in
     `by_seed` they stand alone, and `comparisons_by_seed` compares each two policies of a seed.
     """
@@ -81,6 +83,10 @@ def ship_judged(folder: Path, name: str) -> None:
         ]
     if first != second:
         numbers["comparison"] = compare(table, first, second)
+        tasks = [None, *dict.fromkeys(table["task"].to_pylist())]
+        numbers["against_the_first"] = [
+            compare(table, name, policies[0], task=task) for name in policies[1:] for task in tasks
+        ]
     # None where all homes are of one class, or no target is described.
     parts = {"classes": summarise_classes(table), "descriptions": summarise_descriptions(table)}
     write(name, head | numbers | {key: rows for key, rows in parts.items() if rows})

@@ -366,8 +366,7 @@ def set_encoder(policy: Any, source: str) -> None:
 def set_trunks(policy: Any, source: str) -> None:
     """Give a new policy the actor and the critics of another one, and leave it its own encoder.
 
-    A policy with a memory can start from one without, and so with a hand: what it takes from there begins as
-    nothing.
+    A policy with a memory can start from one without: what it takes from there begins as nothing.
     """
     start = load_policy_for(source, policy.constraints)
     theirs = {} if not hasattr(start, "state_dict") else start.state_dict()
@@ -375,9 +374,8 @@ def set_trunks(policy: Any, source: str) -> None:
         {name: value for name, value in weights.items() if not name.startswith("encoder.")}
         for weights in (theirs, policy.state_dict())
     )
-    for added in ("memory", "hand"):
-        if not any(f".{added}." in name for name in theirs):
-            wanted = {name: value for name, value in wanted.items() if f".{added}." not in name}
+    if not any(".memory." in name for name in theirs):
+        wanted = {name: value for name, value in wanted.items() if ".memory." not in name}
     if {name: value.shape for name, value in theirs.items()} != {
         name: value.shape for name, value in wanted.items()
     }:

@@ -143,6 +143,9 @@ def test_summary_against_plain_arithmetic():
     assert rl["episodes"] == 60
     assert rl["cost"].value == pytest.approx(cost.mean())
     assert rl["success"].value == pytest.approx(success.mean())
+    assert rl["truncated"].value == pytest.approx(
+        np.mean(e.select(table, policy="rl")["truncated"].to_pylist())
+    )
     assert rl["violation_rate"].value == pytest.approx((cost > 0).mean())
     assert rl["safe_success"].value == pytest.approx(((cost == 0) & (success > 0)).mean())
     assert rl["cvar95"].value == pytest.approx(np.sort(cost)[-3:].mean())

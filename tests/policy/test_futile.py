@@ -157,7 +157,7 @@ def test_a_masked_action_is_never_chosen_and_spoils_no_sum():
 def test_a_policy_that_wants_only_one_thing_does_not_push_on():
     """In a real home: without the mask it pushes until time is up; with it, play and learning agree."""
     scenarios = [item for item in load_scenarios("ObjNav-val") if item.task == "ObjNav"][:2]
-    config = replace(preset_config("tiny-memory"), memory=None, hand=None, futile=None)
+    config = replace(preset_config("tiny-memory"), memory=None, futile=None)
     with closing(HomeVecEnv("ObjNav", num_envs=2, resolution=config.resolution, horizon=50)) as env:
         pushes, metres = {}, {}
         for name, futile in (("without", None), ("with", FutileConfig())):

@@ -86,15 +86,15 @@ def test_acting_step_by_step_equals_reading_the_episode(policy, played):
         assert log_prob.std() > 0.1  # it is not a constant that agrees with itself
 
 
-def test_late_steps_are_told_as_the_last_that_is_counted(policy, played):
+def test_a_policy_looks_back_and_counts_as_far_as_its_span(policy, played):
     observations, decisions = played
-    counting = VisionLanguageActionPolicy(dataclasses.replace(policy.config, counted_steps=20))
+    counting = VisionLanguageActionPolicy(dataclasses.replace(policy.config, span=20))
     counting.load_state_dict(policy.state_dict())
     batch = episode(policy, observations, decisions, 0, len(decisions))
     with torch.no_grad():
         told, known = counting.action_logits(batch)[0], policy.action_logits(batch)[0]
-    torch.testing.assert_close(told[:21], known[:21], atol=1e-5, rtol=1e-5)
-    assert (told[21:] - known[21:]).abs().amax(1).min() > 1e-3
+    torch.testing.assert_close(told[:20], known[:20], atol=1e-5, rtol=1e-5)
+    assert (told[20:] - known[20:]).abs().amax(1).min() > 1e-3
     acted = play(counting, observations, np.zeros((len(observations), 3)))  # the features are the same
     rest = [torch.from_numpy(part) for part in (acted[-1].features, observations[-1].holding)]
     rest += [torch.from_numpy(observations[-1].last_action), counting.embed_text(SENTENCES[:3])]
@@ -266,8 +266,8 @@ def test_bad_use_is_one_clear_line(policy):
         policy.reset(np.array([True, False, True]))
     with pytest.raises(ValueError, match="did you mean 'tiny'"):
         make_policy("tinny")
-    with pytest.raises(ValueError, match="counted_steps is 0, expected 1 or more"):
-        dataclasses.replace(policy.config, counted_steps=0)
+    with pytest.raises(ValueError, match="span is 0, expected 1 or more"):
+        dataclasses.replace(policy.config, span=0)
     assert isinstance(policy, VisionLanguageActionPolicy)
 
 

@@ -225,10 +225,10 @@ def summarise(
     """Return a dict for each task and policy, and for all tasks together where there are several.
 
     Keys: task, policy, episodes; `success` (SR), `cost` (CC), `cost/<constraint>`, `safe_success`,
-    `violation_rate`, `cvar95`, `cost_per_step`, `cost_per_metre`, `length`, `r_success_cost`, each an
-    Interval (value, low, high); `worst`; `quadrants`, counts of success x safe. An episode is safe when
-    it cost nothing. `aggregations` names constraints whose budget bounds something else than the mean: each
-    adds `<aggregation>/<constraint>`, e.g. `cvar95/corner`.
+    `violation_rate`, `cvar95`, `cost_per_step`, `cost_per_metre`, `length`, `truncated` (the share in which
+    time was up), `r_success_cost`, each an Interval (value, low, high); `worst`; `quadrants`, counts of
+    success x safe. An episode is safe when it cost nothing. `aggregations` names constraints whose budget
+    bounds something else than the mean: each adds `<aggregation>/<constraint>`, e.g. `cvar95/corner`.
     """
     tasks = tasks_of(table)
     others = {name: kind for name, kind in (aggregations or {}).items() if kind != "mean"}
@@ -304,6 +304,7 @@ def _summary(part: pa.Table, seed: int, aggregations: Mapping[str, str]) -> dict
         "cost_per_step": statistics.bootstrap_ratio(cost, steps, where, seed=seed),
         "cost_per_metre": statistics.bootstrap_ratio(cost, metres, where, seed=seed),
         "length": statistics.bootstrap_mean(steps, where, seed=seed),
+        "truncated": statistics.clustered_share(numbers(part, "truncated") > 0, where),
         "r_success_cost": statistics.pearson(success, cost),
         "quadrants": {
             "success_safe": int((success & safe).sum()),

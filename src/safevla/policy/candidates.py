@@ -15,8 +15,7 @@ import numpy as np
 from safevla.types import CELLS, DEPTH_SCALE, HEADS
 from safevla.world.compiled import compiled
 
-PLACES = 3  # of what is asked for: in both pictures, and the best candidate's
-SIGHT_SIZE = 4 * PLACES + 1  # their evidence, x, y, z, and the age of the last
+SIGHT_SIZE = 13  # evidence and place of the target in both pictures, and the best candidate's, with its age
 SIGHTED = 0.15  # evidence from which on something may be the target
 _PEAKS = 3  # things in a picture that may be the target
 _KEPT = 8  # candidates that are kept of a home

@@ -63,13 +63,16 @@ class CausalDecoder(nn.Module):
         heads: of attention; width / heads must be an even number.
         expansion: width of the net of a step, in widths.
         max_steps: longest history; acting longer keeps overwriting the last place.
+        span: steps that attention looks back over, the present one included; None: all.
     """
 
-    def __init__(self, width: int, layers: int, heads: int, expansion: int, max_steps: int) -> None:
+    def __init__(
+        self, width: int, layers: int, heads: int, expansion: int, max_steps: int, span: int | None = None
+    ) -> None:
         super().__init__()
         if width % heads or (width // heads) % 2:
             raise ValueError(f"a decoder of width {width} cannot have {heads} heads of even size")
-        self.head_size, self.heads, self.max_steps = width // heads, heads, max_steps
+        self.head_size, self.heads, self.max_steps, self.span = width // heads, heads, max_steps, span
         self.layers = nn.ModuleList(DecoderLayer(width, heads, expansion) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         # (layers, 2, N, heads, steps, size); a plain tensor, so it is no part of a checkpoint.
@@ -77,12 +80,22 @@ class CausalDecoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole episodes (B, T, width) from their first step; what follows a step does not touch it."""
-        angles = rotary_angles(torch.arange(tokens.shape[1]), self.head_size)
+        steps = torch.arange(tokens.shape[1])
+        angles, known = rotary_angles(steps, self.head_size), None
+        if self.span is not None and len(steps) > self.span:
+            known = self._known(steps[:, None], steps)
         for layer in self._layers():
             query, key, value = layer.project(tokens, angles)
-            attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+            attended = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=known, is_causal=known is None
+            )
             tokens = layer.finish(tokens, attended)
         return cast(Tensor, self.norm(tokens))
+
+    def _known(self, place: Tensor, steps: Tensor) -> Tensor:
+        """Return whether a step at `place` looks back at `steps`; the shapes are broadcast."""
+        known = steps <= place
+        return known if self.span is None else known & (steps > place - self.span)
 
     def _layers(self) -> list[DecoderLayer]:
         return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
@@ -103,7 +116,7 @@ class CausalDecoder(nn.Module):
         self._grow(count, length)
         cosine, sine = rotary_angles(place, self.head_size)
         angles = (cosine[:, None, None], sine[:, None, None])
-        known = torch.arange(length)[None, None, None] <= place[:, None, None, None]
+        known = self._known(place[:, None, None, None], torch.arange(length))
         homes = torch.arange(count)
         hidden = tokens[:, None]
         for layer, cache in zip(self._layers(), self._cache, strict=True):

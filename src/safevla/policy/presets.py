@@ -8,7 +8,6 @@ from safevla.config import nearest
 from safevla.policy.backbone import BackboneConfig
 from safevla.policy.encoder import EncoderConfig
 from safevla.policy.futile import FutileConfig
-from safevla.policy.hand import HandConfig
 from safevla.policy.memory import MemoryConfig
 from safevla.policy.trunk import TrunkConfig
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
@@ -32,12 +31,11 @@ PRESETS: dict[str, PolicyConfig] = {
         _MOTION,
         resolution=224,
         memory=MemoryConfig(),
-        hand=HandConfig(),
         encoder=replace(
             _MOTION.encoder, scale=2, stem=(48, 48), width=128, match=64, fine_blocks=3, blocks=4
         ),
         futile=FutileConfig(turns=30, reaches=45, sighted=0.5, within=1.8),
-        counted_steps=80,
+        span=80,
     ),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
     "base": PolicyConfig(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from safevla.policy.candidates import SIGHT_SIZE
 from safevla.policy.decoder import CausalDecoder
-from safevla.policy.hand import HandConfig, HandReader
 from safevla.policy.memory import MemoryConfig
 from safevla.policy.text import EMBEDDING_SIZE
 from safevla.types import CAMERAS, NO_ACTION
@@ -92,9 +91,8 @@ class Trunk(nn.Module):
         maps: tuple[int, int, int],
         body: int,
         memory: MemoryConfig | None,
-        hand: HandConfig | None,
         max_steps: int,
-        counted_steps: int | None = None,
+        span: int | None = None,
     ) -> None:
         super().__init__()
         first, second = config.channels
@@ -115,15 +113,15 @@ class Trunk(nn.Module):
         self.maps.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.body = nn.Linear(body, config.width) if body else None
         self.memory = MemoryReader(memory, config) if memory else None
-        self.hand = HandReader(hand, config.width) if hand else None
         self.text = nn.Linear(EMBEDDING_SIZE, config.width)
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
         self.step_number = nn.Linear(1, config.width)
-        self.counted_steps = counted_steps
+        self.span = span
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(0.0)  # imitation sets its share
-        self.decoder = CausalDecoder(config.width, config.layers, config.heads, config.expansion, max_steps)
+        sizes = (config.width, config.layers, config.heads, config.expansion)
+        self.decoder = CausalDecoder(*sizes, max_steps, span)
 
     def tokens(
         self, features: Tensor, holding: Tensor, last_action: Tensor, text: Tensor, step: Tensor
@@ -134,15 +132,11 @@ class Trunk(nn.Module):
         parts = self.maps(maps.to(torch.float32, memory_format=self.layout))
         parts = parts + self.text(text) + self.holding(holding) + self.last_action(last_action)
         if self.body is not None:
-            body = features[:, size : size + self.body.in_features].float()
-            parts = parts + self.body(body)
+            parts = parts + self.body(features[:, size : size + self.body.in_features].float())
             size += self.body.in_features
         if self.memory is not None:
-            known = features[:, size : size + self.memory.size].float()
-            parts = parts + self.memory(known)
-            if self.hand is not None:
-                parts = parts + self.hand(body, known[:, -SIGHT_SIZE:])
-        counted = step if self.counted_steps is None else step.clamp(max=self.counted_steps)
+            parts = parts + self.memory(features[:, size : size + self.memory.size].float())
+        counted = step if self.span is None else step.clamp(max=self.span)
         parts = parts + self.step_number(counted[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.dropout(self.norm(functional.relu(parts))))
 

@@ -29,7 +29,6 @@ from safevla.policy.backbone import Backbone, BackboneConfig
 from safevla.policy.candidates import SIGHT_SIZE
 from safevla.policy.encoder import EncoderConfig, PerceptionEncoder, use_half
 from safevla.policy.futile import FutileActions, FutileConfig, mask_futile
-from safevla.policy.hand import JOINT_SCALE, HandConfig
 from safevla.policy.memory import MemoryConfig, SpatialMemory
 from safevla.policy.protocol import Decision, choose
 from safevla.policy.text import TextEncoder
@@ -37,7 +36,7 @@ from safevla.policy.trunk import SequenceBatch, Trunk, TrunkConfig
 from safevla.types import ACTIONS, CAMERAS, CHANNELS, PATCH, Observation
 
 # Joints of the arm, then what the last action moved: divided by these they are of the size of 1.
-_BODY_SCALE = (*JOINT_SCALE, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
+_BODY_SCALE = (1.0, 0.5, 1.5, 0.2, 0.2, 0.5, 0.1, 0.1, 0.2)
 # Most and fewest pictures encoded at a time, so that none depends on how many there are beside it: separable
 # convolutions give the same bits for 4 and more (fewer are multiplied in another order), others for the same
 # number. Fewer are filled up.
@@ -60,13 +59,12 @@ class PolicyConfig:
         actor: trunk of the action head.
         critic: trunk of the 1 + K value heads.
         max_steps: longest episode.
-        counted_steps: the policy is told the number of a step up to this one, and this one in all later ones;
-            None: of all steps. Few episodes of training are long, and a policy that is told a number that it
-            has hardly met turns on one spot.
+        span: steps that the policy looks back over, and up to which it is told their number (later ones are
+            told this number); None: all. Few episodes of training are long, and a policy that meets numbers
+            and histories that it hardly knows turns on one spot.
         precision: of the encoder: "fp32", "bf16", or "auto" (bf16 where the processor has it).
         proprioception: the policy is also told the joints of the arm, and what the last action moved.
         memory: a map of what it has seen, drawn while it moves; needs proprioception. None: it has none.
-        hand: the arm, to be told where the target is from its tip; needs a memory. None: it is not told.
         futile: when an action that moved nothing may be tried again; needs proprioception. None: at once.
         oracle: no encoder; the environment tells the maps that a perfect one would give.
     """
@@ -79,25 +77,22 @@ class PolicyConfig:
     actor: TrunkConfig = field(default_factory=lambda: TrunkConfig((32, 24), 256, 2, 8))
     critic: TrunkConfig = field(default_factory=lambda: TrunkConfig((16, 16), 128, 1, 4))
     max_steps: int = 600
-    counted_steps: int | None = None
+    span: int | None = None
     precision: str = "auto"
     proprioception: bool = False
     memory: MemoryConfig | None = None
-    hand: HandConfig | None = None
     futile: FutileConfig | None = None
     oracle: bool = False
 
     def __post_init__(self) -> None:
-        if self.counted_steps is not None and self.counted_steps < 1:
-            raise ValueError(f"counted_steps is {self.counted_steps}, expected 1 or more, or none")
+        if self.span is not None and self.span < 1:
+            raise ValueError(f"span is {self.span}, expected 1 or more, or none")
         if self.oracle and self.backbone:
             raise ValueError("a policy with a backbone cannot be an oracle: labels have the encoder's layout")
         if self.memory and (self.backbone or not self.proprioception):
             raise ValueError(
                 "a memory is drawn from the encoder's maps and from proprioception: it needs both"
             )
-        if self.hand and not self.memory:
-            raise ValueError("only a memory tells where the target is from the hand: the policy needs one")
         if self.futile and not self.proprioception:
             raise ValueError("only proprioception tells which actions are futile: the policy needs it")
         if self.futile and (self.futile.sighted, self.futile.within) != (None, None) and not self.memory:
@@ -167,10 +162,7 @@ class VisionLanguageActionPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = _make_encoder(config)
-            told = (
-                *(config.maps, config.body_size, config.memory, config.hand),
-                *(config.max_steps, config.counted_steps),
-            )
+            told = (config.maps, config.body_size, config.memory, config.max_steps, config.span)
             self.actor = Trunk(config.actor, *told)
             self.action_head = nn.Linear(config.actor.width, len(ACTIONS))
             self.critic = Trunk(config.critic, *told)
