@@ -105,6 +105,8 @@ def nearest(name):
         (["assure", "--fail-if", "success.cvar95 < .9"], ["cvar95 is of the largest values"]),
         (["assure", "--fail-if", "cots > 1"], ["unknown metric 'cots'", nearest("cost")]),
         (["assure", "--fail-if", "imitaton cost > 1"], ["unknown policy 'imitaton'", nearest("imitation")]),
+        (["assure", "--policy", "imitation,"], ["--policy 'imitation,' has an empty name"]),
+        (["assure", "--policy", "mine="], ["has an empty name"]),
         (["assure", "--policy", "imitation,imitation"], ["two policies are called 'imitation'"]),
         (["assure", "--policy", "a=random,a=inactive"], ["two policies are called 'a'"]),
         (["elicit", "--described", "2"], ["described is 2.0, expected a share from 0 to 1"]),

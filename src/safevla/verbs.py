@@ -226,6 +226,8 @@ def policy_sources(text: str) -> dict[str, str]:
         name, equals, source = part.partition("=")
         source = source if equals else part
         name = name if equals else Path(part).name
+        if not (name.strip() and source.strip()):
+            raise ConfigError(f"--policy '{text}' has an empty name; write e.g. imitation,mine=FOLDER")
         if name in sources:
             raise ConfigError(f"two policies are called '{name}'; name them: --policy a={source},b=...")
         sources[name] = source

@@ -130,3 +130,13 @@ def test_labels_can_stand_in_for_the_encoder_of_a_checkpoint():
             load_policy(name)
     with pytest.raises(ValueError, match="has no encoder to be replaced"):
         oracle.with_labels()
+
+
+def test_what_a_policy_of_others_raises_is_one_line_with_its_place(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("class Mine:\n    def __init__(self):\n        raise KeyError('weights')\n")
+    with pytest.raises(
+        ValueError, match=r"mine.py:Mine: KeyError: 'weights' \(.*mine\.py, line 3\)"
+    ) as error:
+        load_policy(f"{path}:Mine")
+    assert "\n" not in str(error.value)

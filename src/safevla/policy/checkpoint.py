@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -226,8 +227,13 @@ def _make(name: str) -> Any:
     try:
         loaded = _load_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
         return getattr(loaded, factory)()
-    except (ImportError, AttributeError, TypeError, ValueError, OSError, SyntaxError) as error:
-        raise ValueError(f"cannot make the policy {name}: {error}") from error
+    except Exception as error:  # whatever code of others may raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = str(error).strip().splitlines()
+        raise ValueError(
+            f"cannot make the policy {name}: {type(error).__name__}{f': {said[0]}' if said else ''} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error
 
 
 def _load_file(path: Path) -> ModuleType:
