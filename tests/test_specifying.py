@@ -51,7 +51,7 @@ def test_check_finds_constraints_that_say_nothing(tmp_path: Path, capsys: pytest
         (["check", "safvela"], "did you mean 'safevla'?"),
         (["check", "one", "two"], "unexpected 'two'"),
         (["check", "--specc", "x"], "did you mean '--spec'?"),
-        (["replay", "nowhere"], "nowhere has no recorded signals; record them with `safevla assure"),
+        (["replay", "nowhere"], "there is no run folder nowhere"),
         (["replay", "nowhere", "--spec", "gone.toml"], "cannot read gone.toml"),
         (["align", "extra"], "unexpected 'extra'"),
     ],

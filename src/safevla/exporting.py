@@ -229,7 +229,8 @@ def of_run(config: ExportConfig) -> Source:
         return _of_rounds(folder, build(ImitateConfig, settings))
     if "fail_if" not in settings:
         raise ConfigError(
-            f"{folder} is no run of assure or imitate, and no data set of --parquet: it has no episodes"
+            f"{folder} is no run of assure or imitate, and no data set of --parquet; "
+            "have a policy of a run of align played anew: --policy RUN/isa/checkpoint"
         )
     run = build(AssureConfig, settings)
     tasks, sources = parse_tasks(run.task), policy_sources(run.policy)

@@ -22,6 +22,8 @@ def rescore_run(folder: str | Path, specification: Specification) -> tuple[pa.Ta
         ValueError: signals were not recorded, or not those of every episode.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"there is no run folder {folder}")
     files = sorted((folder / "signals").glob("*.parquet"))
     if not files:
         raise ValueError(
