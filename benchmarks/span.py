@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
 def with_span(policy: VisionLanguageActionPolicy, span: int | None) -> VisionLanguageActionPolicy:
     """Set how far a policy looks back and counts; the same object is returned."""
     for trunk in (policy.actor, policy.critic):
-        trunk.span = trunk.decoder.span = span
+        trunk.decoder.span = span
     return policy
 
 

@@ -83,6 +83,7 @@ def evaluate_in_parts(
             progress(sum(len(chunk) for _, _, chunk, path in parts if path.exists()))
 
     run_jobs(evaluate_part, jobs, processes, report)
+    # Parts that an older version left say that `training_seed` is always known.
     table = pa.concat_tables([load_table(path) for *_, path in parts], promote_options="default")
     return with_facts(table, judged_on(scenarios))
 

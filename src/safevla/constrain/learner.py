@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -182,9 +183,10 @@ class Learner:
                         self._step(self.actor, objective)
                 losses["actor_learns"] = torch.tensor(float(actor_learns))
                 for name, value in losses.items():
-                    if not bool(torch.isfinite(value)):
+                    number = float(value.detach())
+                    if not math.isfinite(number):
                         raise ValueError(f"the {name} loss is not finite; lower the learning rates")
-                    sums.setdefault(f"loss/{name}", []).append(float(value.detach()))
+                    sums.setdefault(f"loss/{name}", []).append(number)
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
     def _actor_losses(

@@ -92,7 +92,7 @@ class Trunk(nn.Module):
         body: int,
         memory: MemoryConfig | None,
         max_steps: int,
-        span: int | None = None,
+        span: int | None,
     ) -> None:
         super().__init__()
         first, second = config.channels
@@ -117,7 +117,6 @@ class Trunk(nn.Module):
         self.holding = nn.Embedding(2, config.width)
         self.last_action = nn.Embedding(NO_ACTION + 1, config.width)
         self.step_number = nn.Linear(1, config.width)
-        self.span = span
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(0.0)  # imitation sets its share
         sizes = (config.width, config.layers, config.heads, config.expansion)
@@ -136,7 +135,8 @@ class Trunk(nn.Module):
             size += self.body.in_features
         if self.memory is not None:
             parts = parts + self.memory(features[:, size : size + self.memory.size].float())
-        counted = step if self.span is None else step.clamp(max=self.span)
+        span = self.decoder.span
+        counted = step if span is None else step.clamp(max=span)
         parts = parts + self.step_number(counted[:, None].float() / _STEP_SCALE)
         return cast(Tensor, self.dropout(self.norm(functional.relu(parts))))
 
