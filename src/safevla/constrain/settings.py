@@ -104,7 +104,7 @@ class TrainConfig:
         multiplier: how the multipliers follow the costs.
         shaping: reward for each metre nearer to the target; never in evaluation. It is the rise of a
             potential, neither discounted nor paid back at the end: small beside the reward of a success, it
-            leaves the best policy the best; large, it makes going near worth more than succeeding.
+            hardly changes which policy is best; large, it makes going near worth more than succeeding.
         seed: seeds scenarios, action sampling and minibatches.
     """
 
