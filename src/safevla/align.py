@@ -32,7 +32,7 @@ from safevla.scale import run_jobs, single_threaded
 from safevla.settings import AlignConfig
 from safevla.trackers import check_tracker, tracking
 from safevla.types import Scenario
-from safevla.verbs import draw, given, longest_horizon, parse_tasks, scenarios_of, world_env
+from safevla.verbs import draw, given, longest_horizon, parse_tasks, scenarios_of, size_classes_of, world_env
 
 METHODS = ("rl", "isa")
 
@@ -58,7 +58,7 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
     with RunFolder(config.out, config, resume=resume) as folder:
         keep_specification(specification, folder)
         if not folder.done("elicit"):
-            folder.finish("elicit", **search(config, folder, specification, tasks))
+            folder.finish("elicit", **search(config, folder, specification, training))
         if not folder.done("constrain"):
             constrain(config, folder, specification, training)
             folder.finish("constrain", methods=list(METHODS))
@@ -108,10 +108,12 @@ def keep_specification(specification: Specification, folder: RunFolder) -> None:
 
 
 def search(
-    config: AlignConfig, folder: RunFolder, specification: Specification, tasks: tuple[str, ...]
+    config: AlignConfig, folder: RunFolder, specification: Specification, training: list[Scenario]
 ) -> dict[str, Any]:
     """Stage 2, elicit: find training scenarios in which the policy to be aligned is unsafe."""
-    count = config.elicit.episodes
+    count, tasks = config.elicit.episodes, parse_tasks(config.task)
+    only_small = all(scenario.size_class in ("S", "foreign") for scenario in training)
+    homes = config.elicit.size_class or ("S" if only_small else "all")
     policy = load_policy_for(config.policy, specification.names)
     # In its own colours: an elite is to be found again from its scenario alone.
     world = dataclasses.replace(config.world.seen_by(policy), repaint=0.0)
@@ -125,6 +127,8 @@ def search(
             seed=config.seed,
             out=folder.path / "archive.jsonl",
             described=config.elicit.described,
+            size_classes=size_classes_of(homes),
+            greedy=config.elicit.greedy,
             progress=lambda done, total: bar.update(done),
         )
     env.close()

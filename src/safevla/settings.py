@@ -25,6 +25,12 @@ def at_least(config: Any, **smallest: int) -> None:
             raise ConfigError(f"'{name}' is {getattr(config, name)}, expected {limit} or more")
 
 
+def check_homes(size_class: str) -> None:
+    """Raise ConfigError if there are no such homes to search."""
+    if size_class not in ("", "S", "M", "L", "all"):
+        raise ConfigError(f"'size_class' is {size_class}, expected S, M, L or all")
+
+
 @dataclass(frozen=True)
 class ConstraintSettings:
     """What a run may say of one constraint."""
@@ -62,6 +68,7 @@ QUICK_TRAINING = TrainConfig(
 
 
 DESCRIBED = "share of the scenarios, 0 to 1, that describe their target, as in 'find a red mug'"
+SEARCH_GREEDY = "search while the policy takes its most probable action, as it is judged; false samples"
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,13 @@ class ElicitSettings:
 
     episodes: int = setting(128, "scenarios to try")
     described: float = setting(0.0, DESCRIBED)
+    size_class: str = setting("", "homes to search: S, M, L or all; default: those of the training scenarios")
+    greedy: bool = setting(False, SEARCH_GREEDY)
 
     def __post_init__(self) -> None:
         at_least(self, episodes=1)
         check_share("described", self.described)
+        check_homes(self.size_class)
 
 
 @dataclass(frozen=True)
@@ -166,6 +176,8 @@ class ElicitConfig:
     profile: str = setting("quick", "quick, standard or paper: how long everything runs")
     episodes: int = setting(128, "scenarios to try")
     described: float = setting(0.0, DESCRIBED)
+    size_class: str = setting("S", "homes to search: S, M, L, or all in the shares of the benchmark")
+    greedy: bool = setting(False, SEARCH_GREEDY)
     replay: str = setting("", "replay this archive (JSONL) instead of searching, and compare its costs")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/elicit", "run folder")
@@ -174,6 +186,7 @@ class ElicitConfig:
     def __post_init__(self) -> None:
         at_least(self, episodes=1, seed=0)
         check_share("described", self.described)
+        check_homes(self.size_class or "''")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from safevla.scale import single_threaded
 from safevla.settings import AssureConfig, ElicitConfig, ImitateConfig, PretrainConfig
 from safevla.tasks.env import HORIZONS, HomeVecEnv
 from safevla.tasks.sampling import load_scenarios
+from safevla.tasks.sets import BENCHMARK_CLASSES
 from safevla.tasks.settings import WorldSettings
 from safevla.trackers import check_tracker, tracking
 from safevla.types import TASKS, Scenario
@@ -127,7 +128,8 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
             with ProgressBar("elicit", config.episodes) as bar:
                 search(
                     policy, env, tasks, config.episodes, seed=config.seed, out=path,
-                    described=config.described, progress=lambda done, total: bar.update(done),
+                    described=config.described, size_classes=size_classes_of(config.size_class),
+                    greedy=config.greedy, progress=lambda done, total: bar.update(done),
                 )  # fmt: skip
             folder.finish("elicit")
     archive = RiskArchive.load(path)
@@ -145,15 +147,21 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
 def replay(config: ElicitConfig, policy: Any, env: HomeVecEnv) -> int:
     """Play every scenario of an archive again; return 1 when a cost differs from the recorded one."""
     archive = RiskArchive.load(config.replay)
-    seed = int(archive.facts.get("seed", config.seed))  # actions are drawn as they were in the search
+    # Actions are taken as they were in the search.
+    seed, greedy = int(archive.facts.get("seed", config.seed)), bool(archive.facts.get("greedy"))
     different = 0
     for elite in archive:
-        episode = play(env, policy, [elite.scenario], seed=seed)[0]
+        episode = play(env, policy, [elite.scenario], seed=seed, greedy=greedy)[0]
         same = abs(episode.cost - elite.cost) < 1e-6
         different += not same
         print(f"{elite.cell.name:<52} cost {episode.cost:g}{'' if same else f' (recorded: {elite.cost:g})'}")
     print(f"{len(archive) - different} of {len(archive)} scenarios replayed to the same cost")
     return int(different > 0)
+
+
+def size_classes_of(name: str) -> str:
+    """Return the size classes to search, as often as they are to occur; "all" in the benchmark's shares."""
+    return BENCHMARK_CLASSES if name == "all" else name
 
 
 def assure(config: AssureConfig, resume: bool) -> int:

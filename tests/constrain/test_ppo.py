@@ -93,6 +93,16 @@ def test_mixing_by_hand():
     assert ppo.mix_advantages(standardised, torch.zeros(2)).item() == 1.0
 
 
+def test_prices_change_nothing_between_the_anchor_and_the_reward():
+    entropy, anchor, prices = torch.tensor(2.0), torch.tensor(0.5), torch.tensor([0.5, 2.0])
+    free = ppo.regularisation(entropy, anchor, 0.01, 0.1, torch.zeros(2))
+    assert free.item() == pytest.approx(0.1 * 0.5 - 0.01 * 2.0)
+    reward = torch.tensor([[[1.0, 0.0, 0.0]]])
+    ratio = ppo.mix_advantages(reward, prices) / ppo.mix_advantages(reward, torch.zeros(2))
+    priced = ppo.regularisation(entropy, anchor, 0.01, 0.1, prices)
+    assert priced.item() == pytest.approx((free * ratio).item())
+
+
 def test_clipping_by_hand():
     mask = torch.tensor([[True, True, True, True, False]])
     ratio = torch.tensor([[1.5, 0.5, 1.5, 0.5, 9.0]])

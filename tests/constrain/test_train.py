@@ -46,6 +46,32 @@ def test_rl_takes_the_costly_action_and_isa_respects_the_budget(tmp_path):
     assert isa_cost < 1.0 and isa_return > 2.3
 
 
+class SafeEnv(ToyEnv):
+    """The same without costs."""
+
+    def step(self, actions, active=None):
+        step = super().step(actions, active)
+        step.costs[:] = 0.0
+        return step
+
+
+def test_where_nothing_costs_prices_change_nothing(tmp_path):
+    """The anchor to imitation weighs as much beside the reward, however high the prices are."""
+    ends = {}
+    for method in ("rl", "isa"):
+        policy = ToyPolicy()
+        torch.nn.init.zeros_(policy.critic.weight)
+        torch.nn.init.zeros_(policy.critic.bias)
+        config = replace(
+            SMALL, method=method, kl_to_imitation=1.0, entropy=0.1, max_grad_norm=1e9,
+            multiplier=MultiplierConfig(kind="fixed", initial=9.0),
+        )  # fmt: skip
+        train(config, policy, SafeEnv(8), DOMAIN, [], tmp_path / method)
+        ends[method] = weights(policy)
+    assert (ends["rl"] - weights(ToyPolicy())).abs().max() > 0.1
+    assert torch.allclose(ends["rl"], ends["isa"], atol=1e-3)
+
+
 def test_pid_respects_the_budget_too(tmp_path):
     cost, _ = learn("isa", tmp_path, "pid")
     assert cost < 1.0

@@ -44,6 +44,17 @@ def test_uniform_points_are_the_prior():
     assert stats.kstest([request.seed / 1000 for request in requests], "uniform").pvalue > 1e-3
 
 
+def test_homes_are_of_the_classes_that_are_asked_for():
+    space = ScenarioSpace(size_classes="SML", seeds=3000)
+    requests = [space.request(p) for p in np.random.default_rng(1).random((3000, space.dimension))]
+    assert all(request.size_class == "SML"[request.seed % 3] for request in requests)
+    assert stats.chisquare([sum(r.size_class == name for r in requests) for name in "SML"]).pvalue > 1e-3
+    assert all(space.request(space.point(request)) == request for request in requests[:50])
+    for wrong in ("SX", ""):
+        with pytest.raises(ValueError, match="there are no homes of class"):
+            ScenarioSpace(size_classes=wrong)
+
+
 def test_bad_points_and_tasks_are_refused():
     with pytest.raises(ValueError, match="7 coordinates between 0 and 1"):
         ScenarioSpace().request(np.full(7, 1.5))

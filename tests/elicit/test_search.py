@@ -12,6 +12,7 @@ from safevla.rollout import play
 from safevla.tasks.descriptions import KINDS, parse
 from safevla.tasks.env import HomeVecEnv
 from safevla.tasks.instructions import instructions_for
+from safevla.tasks.sets import BENCHMARK_CLASSES
 
 
 def test_sobol_does_not_depend_on_how_it_is_asked():
@@ -111,22 +112,37 @@ def test_targets_are_described_where_that_is_asked_for():
 
 
 @pytest.mark.parametrize("verb", ["elicit", "align"])
-def test_the_command_line_hands_the_share_on(verb, tmp_path, monkeypatch):
+def test_the_command_line_hands_on_what_is_searched(verb, tmp_path, monkeypatch):
     asked = []
 
     class Enough(Exception):
         pass
 
     def search(*arguments, **settings):
-        asked.append(settings["described"])
+        asked.append({name: settings[name] for name in ("described", "size_classes", "greedy")})
         raise Enough
 
     monkeypatch.setattr("safevla.verbs.search", search)
     monkeypatch.setattr("safevla.align.elicit", search)
-    flag = "--described" if verb == "elicit" else "--elicit.described"
+    prefix = "--" if verb == "elicit" else "--elicit."
+    flags = {"described": "0.25", "size_class": "all", "greedy": "true"}
     with pytest.raises(Enough):
-        main([verb, flag, "0.25", "--out", str(tmp_path / "run")])
-    assert asked == [0.25]
+        main([verb, *(p for k, v in flags.items() for p in (prefix + k, v)), "--out", str(tmp_path / "run")])
+    assert asked == [{"described": 0.25, "size_classes": BENCHMARK_CLASSES, "greedy": True}]
+    assert main([verb, prefix + "size_class", "XL"]) == 2
+
+
+@pytest.mark.parametrize(("source", "homes"), [("", "S"), ("safety-chores-train", BENCHMARK_CLASSES)])
+def test_align_searches_the_homes_that_it_trains_in(source, homes, tmp_path, monkeypatch):
+    asked = []
+
+    def search(*arguments, **settings):
+        asked.append(settings["size_classes"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr("safevla.align.elicit", search)
+    assert main(["align", "--scenarios", source, "--out", str(tmp_path / "run")]) != 0
+    assert asked == [homes]
 
 
 def test_a_domain_without_solvable_scenarios_is_an_error():

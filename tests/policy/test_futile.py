@@ -113,6 +113,20 @@ def test_a_spot_is_left_in_any_direction(patient):
     assert told(patient, AHEAD, ahead=0.2) == []
 
 
+def test_doing_nothing_again_and_again_is_futile(tracker):
+    pause = ACTION_ID["sub_task_done"]
+    assert [told(tracker, pause) for _ in range(3)] == [[]] * 3  # not asked for
+    brisk = FutileActions(FutileConfig(pauses=2))
+    brisk.reset(np.array([True]))
+    for _ in range(2):
+        assert told(brisk, pause) == []
+        assert told(brisk, pause) == ["sub_task_done"] == told(brisk, pause)
+        assert told(brisk, ACTION_ID["turn_left_6"], yaw=math.radians(6)) == []
+    told(brisk, pause), told(brisk, pause)
+    brisk.reset(np.array([True]))
+    assert told(brisk, pause) == []
+
+
 def test_an_end_with_nothing_in_hand_and_nothing_near_in_sight_is_futile(tracker):
     assert told(tracker, NO_ACTION, sight=(0.0, 0.0, 0.0)) == []  # not asked for
     assert told(tracker, NO_ACTION, sight=(1.0, 5.0, 0.0)) == []

@@ -201,8 +201,10 @@ class Learner:
         anchor = ppo.masked_mean(ppo.categorical_kl(logits, target.reference_logits), mask, count)
         with torch.no_grad():
             kl = ppo.masked_mean(ppo.categorical_kl(target.old_logits, logits), mask)
-        objective = surrogate - config.entropy * entropy + config.kl_to_imitation * anchor
-        return objective, {"policy": surrogate, "entropy": entropy, "kl_to_imitation": anchor, "kl": kl}
+        multipliers = torch.from_numpy(self.multipliers.values).float()
+        penalty = ppo.regularisation(entropy, anchor, config.entropy, config.kl_to_imitation, multipliers)
+        losses = {"policy": surrogate, "entropy": entropy, "kl_to_imitation": anchor, "kl": kl}
+        return surrogate + penalty, losses
 
     def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)

@@ -88,6 +88,24 @@ def mix_advantages(standardised: Tensor, multipliers: Tensor) -> Tensor:
     return (standardised[..., 0] - costs) / (1.0 + multipliers.sum())
 
 
+def regularisation(
+    entropy: Tensor, anchor: Tensor, entropy_weight: float, anchor_weight: float, multipliers: Tensor
+) -> Tensor:
+    """Return what is added to the policy loss: (w_a KL - w_h H) / (1 + sum_k lambda_k).
+
+    The weights say what a nat is worth beside the reward. `mix_advantages` divides the reward by the same
+    sum: undivided, the anchor would hold a constrained policy the more firmly the higher the prices are.
+
+    Args:
+        entropy: H, mean entropy.
+        anchor: KL, mean divergence from the policy that learning started from.
+        entropy_weight: w_h.
+        anchor_weight: w_a.
+        multipliers: (K,), none negative.
+    """
+    return (anchor_weight * anchor - entropy_weight * entropy) / (1.0 + multipliers.sum())
+
+
 def masked_mean(values: Tensor, mask: Tensor, count: float | None = None) -> Tensor:
     """Average (B, T) values over the mask, or divide their sum by `count`.
 

@@ -82,8 +82,8 @@ class TrainConfig:
         critic_learning_rate: of fused Adam on the 1 + K critics.
         clip: PPO's trust region on the probability ratio.
         target_kl: the actor stops for this iteration beyond 1.5 times this KL to the policy that played.
-        entropy: weight of the entropy bonus.
-        kl_to_imitation: weight of the KL penalty to the policy that learning started from.
+        entropy: weight of the entropy bonus beside the reward.
+        kl_to_imitation: weight beside the reward of the KL penalty to the policy that learning started from.
         gamma: discount of the reward.
         cost_gamma: discount of the costs in critics and advantages (multipliers follow whole episodes,
             undiscounted); a short horizon charges a violation to what led to it, not to having gone on.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safevla.types import KNOBS, TASKS, Knobs, Scenario
+from safevla.world.house import check_size_class
 
 NO_KNOB = "none"
 _ABSENT = 0.5  # share of houses without a given component, as tasks.sampling.draw_knobs has it
@@ -52,14 +53,14 @@ class ScenarioSpace:
     Attributes:
         tasks: tasks to choose among, each equally likely.
         split: the split that every scenario belongs to.
-        size_class: the size of every home.
+        size_classes: sizes of homes; which of them a home has follows from its seed, each entry as often.
         first_seed: lowest seed.
         seeds: number of seeds, each equally likely.
     """
 
     tasks: tuple[str, ...] = TASKS
     split: str = "train"
-    size_class: str = "S"
+    size_classes: Sequence[str] = ("S",)
     first_seed: int = 0
     seeds: int = 2**24
 
@@ -67,6 +68,8 @@ class ScenarioSpace:
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             raise ValueError(f"tasks {list(self.tasks)} cannot be searched; choose among {', '.join(TASKS)}")
+        for name in self.size_classes or ("",):
+            check_size_class(name)
         if self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds}, expected at least 1")
 
@@ -86,7 +89,8 @@ class ScenarioSpace:
         knobs = {name: round(float(value), 3) for name, value in zip(KNOBS, strengths, strict=False)}
         seed = self.first_seed + min(int(values[-2] * self.seeds), self.seeds - 1)
         task = self.tasks[min(int(values[-1] * len(self.tasks)), len(self.tasks) - 1)]
-        return ScenarioRequest(task, seed, Knobs(**knobs), self.split, self.size_class)
+        size_class = self.size_classes[seed % len(self.size_classes)]
+        return ScenarioRequest(task, seed, Knobs(**knobs), self.split, size_class)
 
     def point(self, request: ScenarioRequest) -> np.ndarray:
         """Return a point (dimension,) that `request` maps back to the same request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,6 +102,7 @@ def elicit(
     archive: RiskArchive | None = None,
     sampler: Sampler | None = None,
     described: float = 0.0,
+    size_classes: Sequence[str] = ("S",),
     progress: Callable[[int, int], None] | None = None,
 ) -> RiskArchive:
     """Search for scenarios in which a policy is unsafe.
@@ -120,6 +121,7 @@ def elicit(
         archive: an archive to go on with; None starts an empty one.
         sampler: turns a request into a scenario; None uses real homes.
         described: with real homes, share of the scenarios whose instruction describes its target.
+        size_classes: of the homes, each entry equally often.
         progress: called as progress(done, budget_episodes).
 
     Returns:
@@ -127,7 +129,7 @@ def elicit(
         happen, never how often.
     """
     chosen = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    space = ScenarioSpace(tasks=chosen, split=split)
+    space = ScenarioSpace(tasks=chosen, split=split, size_classes=size_classes)
     searcher = make_search(search, space.dimension, seed)
     sample = sampler or home_sampler(env, described)
     found = archive if archive is not None else RiskArchive()

@@ -7,8 +7,9 @@ action masking, Huang and Ontanon, arXiv 2006.14171). In the same way an attempt
 one spot, or working the arm there without taking anything. Then its actions are masked until the base has
 moved on. To end with nothing in hand and nothing near in sight that looks like the target reaches nothing:
 the expert that a policy imitates knows of targets that the policy does not see. Nor does it to drop what is
-not held. The mask is a part of the policy: it is the same in play and in learning, so the probabilities are
-those that were played by.
+not held, or to do nothing again and again: who leans on a thing does not come off it that way. The mask is
+a part of the policy: it is the same in play and in learning, so the probabilities are those that were played
+by.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class FutileConfig:
         reaches: how many steps it may work the arm on one spot while it holds nothing; it may always be taken
             in.
         spot: m that the base must be moved by to be on another spot.
+        pauses: how often in a row it may do nothing (`sub_task_done`).
         sighted: evidence of the target (a probability) that the navigation picture must show before an
             episode may be ended with nothing in hand; needs a memory.
         within: m at which that must be.
@@ -47,6 +49,7 @@ class FutileConfig:
     turns: int | None = None
     reaches: int | None = None
     spot: float = 0.15
+    pauses: int | None = None
     sighted: float | None = None
     within: float | None = None
 
@@ -61,7 +64,9 @@ _TURNS = np.asarray(_ASKED[:, 2] != 0.0)
 _REACHES = np.asarray(_ASKED[:, 3:].any(1))
 _REACHES[ACTION_ID["pick_up"]] = True
 _TAKES_IN = np.asarray(_ASKED[:, 4] < 0.0)
-_AHEAD, _BACK, _DROP, _END = (ACTION_ID[name] for name in ("move_ahead", "move_back", "drop", "end"))
+_AHEAD, _BACK, _DROP, _PAUSE, _END = (
+    ACTION_ID[name] for name in ("move_ahead", "move_back", "drop", "sub_task_done", "end")
+)
 
 
 class FutileActions:
@@ -76,12 +81,13 @@ class FutileActions:
         self._since = np.zeros((homes, len(ACTIONS), 6))  # motion since each was found futile
         self._pose = np.zeros((homes, 3))  # of the base since it came to this spot
         self._spent = np.zeros((homes, 2), np.int64)  # turns and steps of the arm on this spot
+        self._paused = np.zeros(homes, np.int64)  # pauses since it last did anything else
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the homes where mask (N,) is True."""
         if len(mask) != len(self._futile):
             self._resize(len(mask))
-        self._futile[mask], self._pose[mask], self._spent[mask] = False, 0.0, 0
+        self._futile[mask], self._pose[mask], self._spent[mask], self._paused[mask] = False, 0.0, 0, 0
 
     def observe(
         self,
@@ -118,6 +124,9 @@ class FutileActions:
         told = self._futile.copy()
         held = holding[homes].astype(bool)
         told[homes] |= self._too_long(moved, last, held, homes)
+        self._paused[homes] = np.where(last == _PAUSE, self._paused[homes] + 1, 0)
+        if self.config.pauses is not None:
+            told[homes, _PAUSE] |= self._paused[homes] >= self.config.pauses
         told[homes, _DROP] |= ~held
         told[homes, _END] |= ~held & self._out_of_sight(sight[homes])
         return told
