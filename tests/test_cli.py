@@ -78,6 +78,11 @@ def nearest(name):
         (["align", "--train.budgets.cornr", "1"], ["unknown constraint 'cornr'", nearest("corner")]),
         (["align", "--constraints.corner.budget", "-1"], ["corner", "-1"]),
         (["align", "--constraints.corner.budget", "much"], ["must be a number, got 'much'"]),
+        (
+            ["align", "--constraints.corner.budget", "1", "--train.budgets.corner", "2"],
+            ["constraint 'corner' is given 1.0, and 2.0 in train"],
+        ),
+        (["elicit", "--size_class", "XL"], ["'size_class' is XL, expected S, M, L or all"]),
         (["align", "--constraints.corner.budgt", "1"], ["budgt", nearest("budget")]),
         (
             ["align", "--constraints.corner.aggregation", "cvar"],

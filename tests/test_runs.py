@@ -3,13 +3,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from safevla.config import ConfigError
+from safevla.config import ConfigError, read_toml
 from safevla.runs import RunFolder
 
 
 @dataclass(frozen=True)
 class Settings:
     seed: int = 0
+    rounds: int = 3
 
 
 def test_stages_survive_a_restart(tmp_path):
@@ -41,6 +42,22 @@ def test_folder_of_an_earlier_run_is_refused_unless_resumed(tmp_path):
         RunFolder(tmp_path / "run", Settings())
     with pytest.raises(ConfigError, match=r"other settings \(seed\)"):
         RunFolder(tmp_path / "run", Settings(seed=1), resume=True)
+
+
+def test_what_grows_may_be_larger_when_a_run_goes_on(tmp_path):
+    RunFolder(tmp_path / "run", Settings()).close()
+
+    def reopen(growing=("rounds",), **changes):
+        RunFolder(tmp_path / "run", Settings(**changes), resume=True, growing=growing).close()
+        return read_toml(tmp_path / "run" / "config.toml")
+
+    assert reopen(rounds=10)["rounds"] == 10 == reopen(rounds=10, growing=())["rounds"]
+    for smaller in ({"rounds": 9}, {"rounds": 11, "growing": ()}):
+        with pytest.raises(ConfigError, match=r"other settings \(rounds\)"):
+            reopen(**smaller)
+    with pytest.raises(ConfigError, match=r"other settings \(seed\)"):
+        reopen(rounds=11, seed=1)
+    assert read_toml(tmp_path / "run" / "config.toml")["rounds"] == 10, "a refusal changes nothing"
 
 
 def test_folder_with_other_files_and_plain_file_are_refused(tmp_path):

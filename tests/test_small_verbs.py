@@ -12,9 +12,9 @@ from safevla.config import ConfigError
 from safevla.policy.checkpoint import load_policy, save_policy, shipped_names
 from safevla.policy.presets import make_policy
 from safevla.pretrain.perception import save_encoder
-from safevla.tasks.sampling import scenario_sets
+from safevla.tasks.sampling import load_scenarios, scenario_sets
 from safevla.types import TASKS
-from safevla.verbs import set_trunks
+from safevla.verbs import doubts, set_trunks
 
 
 @pytest.mark.slow
@@ -63,6 +63,18 @@ def test_list_names_everything_that_a_flag_accepts(capsys):
     known = (*TASKS, *shipped_names(), *scenario_sets(), "inactive", "random", "tiny", "safevla", "paper")
     for name in known:
         assert name in text.split(), name
+
+
+def test_what_makes_an_evaluation_say_less_is_told(tmp_path):
+    save_policy(make_policy("tiny-64"), tmp_path, {"task": "ObjNav,Fetch"})
+    sources = {"mine": str(tmp_path), "told": "imitation+wrong", "control": "random", "file": "mine.py:Mine"}
+    scenarios = {split: load_scenarios(f"PickUp-{split}")[:1] for split in ("train", "val")}
+    assert doubts(sources, scenarios["val"]) == [
+        "policy 'mine' learned ObjNav, Fetch and is judged in PickUp",
+        "policy 'told' learned ObjNav and is judged in PickUp",
+    ]
+    assert "training split" in doubts({"chores": "chores"}, scenarios["train"])[0]
+    assert doubts({"chores": "chores"}, scenarios["val"]) == []
 
 
 def test_imitation_of_no_rounds_gives_a_policy_another_encoder(tmp_path):

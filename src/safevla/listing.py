@@ -29,9 +29,10 @@ def _tasks() -> list[str]:
 
 def _policies() -> list[str]:
     from safevla.policy.baselines import BASELINES
-    from safevla.policy.checkpoint import shipped_names
+    from safevla.policy.checkpoint import learned_tasks, shipped_names
 
-    return [*shipped_names(), *BASELINES]
+    lines = [f"{name:<12} learned {', '.join(learned_tasks(name))}" for name in shipped_names()]
+    return [*lines, *(f"{name:<12} a control" for name in BASELINES)]
 
 
 def _presets() -> list[str]:

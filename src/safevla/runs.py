@@ -67,12 +67,21 @@ def machine() -> dict[str, Any]:
 class RunFolder:
     """A locked output folder with named stages; a finished stage is never run again.
 
+    Args:
+        path: of the folder.
+        config: the settings of the run.
+        resume: whether to go on with the run that it holds.
+        growing: settings of which a run may go on with a larger value, since it then gives what it would have
+            given with that value from the beginning.
+
     Raises:
         ConfigError: the folder holds something else, is being written by another process, or holds a run
             that `resume` was not asked for or that had other settings.
     """
 
-    def __init__(self, path: str | Path, config: Any, *, resume: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, config: Any, *, resume: bool = False, growing: tuple[str, ...] = ()
+    ) -> None:
         self.path = Path(path)
         run_file = self.path / RUN_FILE
         try:
@@ -90,7 +99,10 @@ class RunFolder:
                 f"cannot write to {self.path}: {error.strerror}; choose another --out"
             ) from error
         try:
-            self._state = self._reopen(run_file, config, resume) if run_file.exists() else self._begin(config)
+            if run_file.exists():
+                self._state = self._reopen(run_file, config, resume, growing)
+            else:
+                self._state = self._begin(config)
         except BaseException:
             self.close()
             raise
@@ -116,23 +128,31 @@ class RunFolder:
             raise ConfigError(f"{self.path} is in use by another process; choose another --out") from None
         return lock
 
-    def _reopen(self, run_file: Path, config: Any, resume: bool) -> dict[str, Any]:
+    def _reopen(self, run_file: Path, config: Any, resume: bool, growing: tuple[str, ...]) -> dict[str, Any]:
         if not resume:
             raise ConfigError(
                 f"{self.path} is in use: it holds an earlier run; add --resume to go on with it, or choose "
                 "another --out"
             )
-        before, now = read_toml(self.path / "config.toml"), json.loads(json.dumps(to_dict(config)))
-        keys = {key for key, _ in _flatten(before).items() ^ _flatten(now).items()} - {*FREE_TO_CHANGE}
-        if keys:
+        before = _flatten(read_toml(self.path / "config.toml"))
+        now = _flatten(json.loads(json.dumps(to_dict(config))))
+        keys = {key for key, _ in before.items() ^ now.items()} - {*FREE_TO_CHANGE}
+        grown = {key for key in keys & {*growing} if json.loads(now[key]) > json.loads(before[key])}
+        if keys - grown:
             raise ConfigError(
-                f"{self.path} was run with other settings ({', '.join(sorted(keys))}); choose another --out"
+                f"{self.path} was run with other settings ({', '.join(sorted(keys - grown))}); "
+                "choose another --out"
             )
         try:
             state = json.loads(run_file.read_text())
-            return {key: state[key] for key in ("command", "code", "machine", "started", "stages")}
+            state = {key: state[key] for key in ("command", "code", "machine", "started", "stages")}
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{run_file} is damaged ({error}); choose another --out") from error
+        if grown:
+            state["command"] = command()
+            save_toml(config, self.path / "config.toml")
+            write_json(run_file, state)
+        return state
 
     def __enter__(self) -> RunFolder:
         """Return itself; the folder is released at the end."""

@@ -134,6 +134,13 @@ class AlignConfig:
     def __post_init__(self) -> None:
         at_least(self, seed=0, processes=1)
         object.__setattr__(self, "train", dataclasses.replace(self.train, seed=self.seed))
+        for name, item in self.constraints.items():
+            pairs = ((item.budget, self.train.budgets), (item.aggregation, self.train.aggregations))
+            for own, others in pairs:
+                if own is not None and others.get(name, own) != own:
+                    raise ConfigError(
+                        f"constraint '{name}' is given {own}, and {others[name]} in train; give one of them"
+                    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safevla.assure.publish import publish
 from safevla.config import ConfigError, nearest
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit as search
-from safevla.policy.checkpoint import load_policy, load_policy_for, save_policy
+from safevla.policy.checkpoint import learned_tasks, load_policy, load_policy_for, save_policy
 from safevla.policy.protocol import check_compatible, wants_labels
 from safevla.progress import ProgressBar
 from safevla.rollout import play
@@ -81,7 +82,7 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     later = settings.rounds - 1
     episodes = settings.demonstrations + later * settings.corrections if settings.rounds else 0
     with (
-        RunFolder(config.out, config, resume=resume) as folder,
+        RunFolder(config.out, config, resume=resume, growing=("imitation.rounds",)) as folder,
         ProgressBar("imitate", episodes) as bar,
         tracking(config.tracker, folder.path, config) as log,
     ):
@@ -178,6 +179,8 @@ def assure(config: AssureConfig, resume: bool) -> int:
         else draw(tasks, config.split, config.episodes, config.seed)
     )
     check_sources(sources, scenarios, config.world, specification)
+    for note in doubts(sources, scenarios):
+        print(f"note: {note}", file=sys.stderr)
     with RunFolder(config.out, config, resume=resume) as folder:
         if not folder.done("assure"):
             with ProgressBar("assure", len(sources) * len(scenarios)) as bar:
@@ -220,6 +223,19 @@ def check_sources(
         env = make_env(scenarios, specification, longest.seen_by(policy), labels=wants_labels(policy))
         check_compatible(policy, env)
         env.close()
+
+
+def doubts(sources: Mapping[str, str], scenarios: Sequence[Scenario]) -> list[str]:
+    """Return what makes an evaluation say less than it seems to."""
+    found = []
+    if any(scenario.split == "train" for scenario in scenarios):
+        found.append("some homes are of the training split, which policies learn in; judge on val or test")
+    for name, source in sources.items():
+        learned = learned_tasks(source)
+        new = sorted({scenario.task for scenario in scenarios} - set(learned)) if learned else []
+        if new:
+            found.append(f"policy '{name}' learned {', '.join(learned)} and is judged in {', '.join(new)}")
+    return found
 
 
 def longest_horizon(scenarios: Sequence[Scenario], world: WorldSettings) -> int:

@@ -18,17 +18,24 @@ def test_gymnasium_accepts_the_environment(task):
 
 
 def test_info_and_rendering():
-    env = gymnasium.make("SafetyChores/ObjNav-v0", prove=False, render_mode="rgb_array", horizon=5)
+    env = gymnasium.make("SafetyChores/ObjNav-v0", prove=False, render_mode="rgb_array", horizon=7)
     observation, info = env.reset(seed=0)
     assert Scenario.from_dict(info["scenario"]).instruction == observation["instruction"]
     assert env.observation_space.contains(observation)
-    for step_index in range(5):
+    for _ in range(5):
         observation, reward, terminated, truncated, info = env.step(ACTION_ID["turn_left_30"])
         assert env.observation_space.contains(observation)
         assert set(info["costs"]) == set(env.unwrapped.env.constraints)
         assert info["cost"] == sum(info["costs"].values()) and info["success"] is False
-        assert not terminated and truncated == (step_index == 4) and reward == 0.0
+        assert not terminated and not truncated and reward == 0.0
     assert env.render().shape == (112, 224, 3)
+    assert observation["motion"][2] == pytest.approx(np.radians(30), abs=0.02)
+    observation, *_ = env.step(ACTION_ID["arm_out_2"])
+    assert observation["motion"][4] == pytest.approx(0.02, abs=0.005)
+    before = observation["joints"][1]
+    observation, *_, terminated, truncated, _ = env.step(ACTION_ID["arm_out_2"])
+    assert observation["joints"][1] == pytest.approx(before + 0.02, abs=0.005)
+    assert truncated and not terminated
 
 
 def test_a_given_scenario_is_played():

@@ -23,10 +23,12 @@ from safevla.policy.lerobot import PREFIX, load_lerobot_policy
 from safevla.policy.remote import SCHEMES, RemotePolicy
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
 from safevla.policy.wording import WORDINGS, Reworded
+from safevla.types import TASKS
 
 FORMAT = 1
 CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = "config.json", "model.safetensors", "README.md"
 _HUB_PREFIX = "hf:"
+_TASK_FACT = "- task: "
 
 
 def save_policy(
@@ -116,6 +118,16 @@ def shipped_folder(name: str) -> Path:
     if name not in shipped_names():
         raise ValueError(f"unknown policy '{name}'{nearest(name, shipped_names())}")
     return Path(str(resources.files("safevla"))) / "data" / "checkpoints" / name
+
+
+def learned_tasks(name_or_path: str | Path) -> tuple[str, ...]:
+    """Return the tasks that a checkpoint learned, as its model card has them; () where none tells."""
+    name = str(name_or_path).partition("+")[0]
+    folder = shipped_folder(name) if name in shipped_names() else Path(name)
+    card = folder / CARD_NAME
+    text = card.read_text(errors="replace") if card.is_file() else ""
+    facts = (line.removeprefix(_TASK_FACT) for line in text.splitlines() if line.startswith(_TASK_FACT))
+    return tuple(task for task in next(facts, "").split(",") if task in TASKS)
 
 
 def load_policy(name_or_path: str | Path) -> Any:

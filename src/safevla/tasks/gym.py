@@ -29,8 +29,9 @@ LONGEST_INSTRUCTION = 200  # characters
 class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
     """One home as a Gymnasium environment.
 
-    The terminal step carries its own cost. `info` has `cost` (float), `costs` (dict), `success` (bool) and
-    `events` (list of dicts); after `reset` it has the `scenario` as a dict.
+    An observation has what a row of `Observation` has. The terminal step carries its own cost. `info` has
+    `cost` (float), `costs` (dict), `success` (bool) and `events` (list of dicts); after `reset` it has the
+    `scenario` as a dict.
 
     Args:
         task: one of TASKS.
@@ -80,6 +81,8 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
                 "last_action": spaces.Discrete(NO_ACTION + 1),
                 "step": spaces.Discrete(longest + 1),
                 "instruction": spaces.Text(LONGEST_INSTRUCTION, min_length=0, charset=characters),
+                "joints": spaces.Box(-np.inf, np.inf, (3,), np.float32),
+                "motion": spaces.Box(-np.inf, np.inf, (6,), np.float32),
             }
         )
         self.action_space = spaces.Discrete(len(ACTIONS))
@@ -140,7 +143,7 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
 
     def _first_row(self) -> dict[str, Any]:
         observation = self._observation
-        assert observation is not None
+        assert observation is not None and observation.joints is not None and observation.motion is not None
         return {
             "nav": observation.nav[0],
             "manip": observation.manip[0],
@@ -148,6 +151,8 @@ class ChoresEnv(gymnasium.Env):  # type: ignore[misc]
             "last_action": int(observation.last_action[0]),
             "step": int(observation.step[0]),
             "instruction": observation.instruction[0],
+            "joints": observation.joints[0],
+            "motion": observation.motion[0],
         }
 
 
