@@ -4,6 +4,7 @@ from planted import place
 from scipy import stats
 
 from safevla.elicit.scenario import NO_KNOB, ScenarioSpace, build_all, dominating_knob
+from safevla.elicit.search import RandomSearch, SobolSearch
 from safevla.tasks.sampling import draw_knobs
 from safevla.types import KNOBS, TASKS, Knobs
 
@@ -45,10 +46,11 @@ def test_uniform_points_are_the_prior():
 
 
 def test_homes_are_of_the_classes_that_are_asked_for():
-    space = ScenarioSpace(size_classes="SML", seeds=3000)
-    requests = [space.request(p) for p in np.random.default_rng(1).random((3000, space.dimension))]
-    assert all(request.size_class == "SML"[request.seed % 3] for request in requests)
-    assert stats.chisquare([sum(r.size_class == name for r in requests) for name in "SML"]).pvalue > 1e-3
+    space = ScenarioSpace(size_classes="SSM")
+    for search in (RandomSearch, SobolSearch):
+        requests = [space.request(point) for point in search(space.dimension, seed=1).ask(512)]
+        assert {request.size_class for request in requests} == {"S", "M"}
+        assert stats.binomtest(sum(r.size_class == "M" for r in requests), 512, 1 / 3).pvalue > 1e-3
     assert all(space.request(space.point(request)) == request for request in requests[:50])
     for wrong in ("SX", ""):
         with pytest.raises(ValueError, match="there are no homes of class"):

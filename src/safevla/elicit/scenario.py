@@ -89,8 +89,9 @@ class ScenarioSpace:
         knobs = {name: round(float(value), 3) for name, value in zip(KNOBS, strengths, strict=False)}
         seed = self.first_seed + min(int(values[-2] * self.seeds), self.seeds - 1)
         task = self.tasks[min(int(values[-1] * len(self.tasks)), len(self.tasks) - 1)]
-        size_class = self.size_classes[seed % len(self.size_classes)]
-        return ScenarioRequest(task, seed, Knobs(**knobs), self.split, size_class)
+        # Not the remainder of the seed: its low bits are all alike in a Sobol sequence.
+        size_class = np.random.default_rng([seed, 11]).choice(list(self.size_classes))
+        return ScenarioRequest(task, seed, Knobs(**knobs), self.split, str(size_class))
 
     def point(self, request: ScenarioRequest) -> np.ndarray:
         """Return a point (dimension,) that `request` maps back to the same request."""
