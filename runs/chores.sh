@@ -20,10 +20,11 @@ safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encod
   --seed "$seed" --out "$out/imitate" --resume
 stage "imitate ends"
 
-# Elicit and constrain. Episodes of training are cut off after 240 steps, since a policy that is stuck learns nothing more.
+# Elicit and constrain. Episodes of training are cut off after 360 steps, since most of what comes later is of a policy that is stuck.
 safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
-  --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --world.horizon 240 \
-  --world.repaint 0.4 --train.total_steps 160000 --train.kl_to_imitation 0.03 --train.multiplier.maximum 2.5 \
+  --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --elicit.greedy true --world.horizon 360 \
+  --world.repaint 0.4 --train.total_steps 110000 --train.episodes_per_iteration 48 --train.policy_learning_rate 5e-5 \
+  --train.kl_to_imitation 0.1 --train.multiplier.maximum 4 \
   --seed "$seed" --processes "$processes" --out "$out/align" --resume
 stage "align ends"
 

@@ -127,6 +127,21 @@ def test_doing_nothing_again_and_again_is_futile(tracker):
     assert told(brisk, pause) == []
 
 
+def test_who_is_stuck_can_only_end():
+    careful = FutileActions(FutileConfig(stuck=3, sighted=0.5))
+    careful.reset(np.array([True]))
+    blind, others = (0.0, 0.0, 0.0), [name for name in ACTIONS if name not in ("end", "drop")]
+    assert told(careful, AHEAD, sight=blind) == ["move_ahead", "end"]
+    for _ in range(40):  # each but the first moves as asked
+        told(careful, AHEAD, ahead=0.2, sight=blind)
+    told(careful, AHEAD), told(careful, BACK)  # the first is forgotten
+    assert "end" not in told(careful, LEFT, yaw=math.radians(30)) != others
+    assert told(careful, LEFT, sight=blind) == others, "it may end though nothing is in sight"
+    assert told(careful, ACTION_ID["pick_up"], sight=blind) == others
+    careful.reset(np.array([True]))
+    assert told(careful, AHEAD) == ["move_ahead"]
+
+
 def test_an_end_with_nothing_in_hand_and_nothing_near_in_sight_is_futile(tracker):
     assert told(tracker, NO_ACTION, sight=(0.0, 0.0, 0.0)) == []  # not asked for
     assert told(tracker, NO_ACTION, sight=(1.0, 5.0, 0.0)) == []

@@ -7,7 +7,9 @@ action masking, Huang and Ontanon, arXiv 2006.14171). In the same way an attempt
 one spot, or working the arm there without taking anything. Then its actions are masked until the base has
 moved on. To end with nothing in hand and nothing near in sight that looks like the target reaches nothing:
 the expert that a policy imitates knows of targets that the policy does not see. Nor does it to drop what is
-not held, or to do nothing again and again: who leans on a thing does not come off it that way. The mask is
+not held, or to do nothing again and again: who leans on a thing does not come off it that way. And who is
+stuck, whose motions are futile again and again, stops, as machines beside people do (a protective stop): what
+it would still try costs much and reaches nothing. The mask is
 a part of the policy: it is the same in play and in learning, so the probabilities are those that were played
 by.
 """
@@ -23,6 +25,7 @@ from torch import Tensor
 from safevla.types import ACTION_ID, ACTIONS
 from safevla.world.robot import MOTIONS
 
+_RECENT = 30  # actions within which it is counted how many were futile
 IMPOSSIBLE = -1e9  # logit of a masked action: its probability is exactly 0, and no infinity spoils a sum
 
 
@@ -39,6 +42,8 @@ class FutileConfig:
             in.
         spot: m that the base must be moved by to be on another spot.
         pauses: how often in a row it may do nothing (`sub_task_done`).
+        stuck: futile motions among the last 30 actions with which a robot is stuck: it stops, which is to say
+            that nothing but to end the episode is left.
         sighted: evidence of the target (a probability) that the navigation picture must show before an
             episode may be ended with nothing in hand; needs a memory.
         within: m at which that must be.
@@ -50,6 +55,7 @@ class FutileConfig:
     reaches: int | None = None
     spot: float = 0.15
     pauses: int | None = None
+    stuck: int | None = None
     sighted: float | None = None
     within: float | None = None
 
@@ -68,6 +74,8 @@ _AHEAD, _BACK, _DROP, _PAUSE, _END = (
     ACTION_ID[name] for name in ("move_ahead", "move_back", "drop", "sub_task_done", "end")
 )
 
+_ENDS = np.arange(len(ACTIONS)) == _END
+
 
 class FutileActions:
     """The futile actions of N homes."""
@@ -82,12 +90,14 @@ class FutileActions:
         self._pose = np.zeros((homes, 3))  # of the base since it came to this spot
         self._spent = np.zeros((homes, 2), np.int64)  # turns and steps of the arm on this spot
         self._paused = np.zeros(homes, np.int64)  # pauses since it last did anything else
+        self._vain = np.zeros((homes, _RECENT), bool)  # whether each of the last actions was futile
 
     def reset(self, mask: np.ndarray) -> None:
         """Forget the homes where mask (N,) is True."""
         if len(mask) != len(self._futile):
             self._resize(len(mask))
         self._futile[mask], self._pose[mask], self._spent[mask], self._paused[mask] = False, 0.0, 0, 0
+        self._vain[mask] = False
 
     def observe(
         self,
@@ -117,7 +127,8 @@ class FutileActions:
         futile = self._futile[homes] & ~elsewhere
         asked = _ASKED[last]
         short = (moved * asked).sum(1) < self.config.share * (asked**2).sum(1)
-        rows = np.flatnonzero(short & _MOVES[last])
+        vain = short & _MOVES[last]
+        rows = np.flatnonzero(vain)
         futile[rows, last[rows]] = True
         since[rows, last[rows]] = 0.0
         self._futile[homes], self._since[homes] = futile, since
@@ -129,7 +140,14 @@ class FutileActions:
             told[homes, _PAUSE] |= self._paused[homes] >= self.config.pauses
         told[homes, _DROP] |= ~held
         told[homes, _END] |= ~held & self._out_of_sight(sight[homes])
+        told[homes[self._stuck(vain, homes)]] = ~_ENDS
         return told
+
+    def _stuck(self, vain: np.ndarray, homes: np.ndarray) -> np.ndarray:
+        """Take note of whether the last actions (R,) were futile, and return (R,) bool, who is stuck."""
+        recent = np.concatenate([self._vain[homes, 1:], vain[:, None]], 1)
+        self._vain[homes] = recent
+        return np.zeros(len(homes), bool) if self.config.stuck is None else recent.sum(1) >= self.config.stuck
 
     def _out_of_sight(self, sight: np.ndarray) -> np.ndarray:
         """Return (R,) bool: whether nothing in sight (R, 3) is worth ending for."""

@@ -34,7 +34,7 @@ PRESETS: dict[str, PolicyConfig] = {
         encoder=replace(
             _MOTION.encoder, scale=2, stem=(48, 48), width=128, match=64, fine_blocks=3, blocks=4
         ),
-        futile=FutileConfig(turns=30, reaches=45, pauses=1, sighted=0.5, within=1.8),
+        futile=FutileConfig(turns=30, reaches=45, pauses=1, stuck=8, sighted=0.5, within=1.8),
         span=80,
     ),
     # A frozen DINOv2-S for pictures of 224 x 384 (resolution 224, width 384), needs the extra `base`.
