@@ -140,6 +140,9 @@ def test_who_is_stuck_can_only_end():
     assert told(careful, ACTION_ID["pick_up"], sight=blind) == others
     careful.reset(np.array([True]))
     assert told(careful, AHEAD) == ["move_ahead"]
+    for never in (0, 31):
+        with pytest.raises(ValueError, match=f"futile.stuck is {never}, expected 1 to 30"):
+            FutileConfig(stuck=never)
 
 
 def test_an_end_with_nothing_in_hand_and_nothing_near_in_sight_is_futile(tracker):

@@ -9,9 +9,8 @@ moved on. To end with nothing in hand and nothing near in sight that looks like 
 the expert that a policy imitates knows of targets that the policy does not see. Nor does it to drop what is
 not held, or to do nothing again and again: who leans on a thing does not come off it that way. And who is
 stuck, whose motions are futile again and again, stops, as machines beside people do (a protective stop): what
-it would still try costs much and reaches nothing. The mask is
-a part of the policy: it is the same in play and in learning, so the probabilities are those that were played
-by.
+it would still try costs much and reaches nothing. The mask is a part of the policy: it is the same in play
+and in learning, so the probabilities are those that were played by.
 """
 
 from __future__ import annotations
@@ -59,6 +58,10 @@ class FutileConfig:
     sighted: float | None = None
     within: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.stuck is not None and not 1 <= self.stuck <= _RECENT:
+            raise ValueError(f"futile.stuck is {self.stuck}, expected 1 to {_RECENT}, or none")
+
 
 # What each action asks of the numbers of `Observation.motion`; the last row is for "no action yet".
 _ASKED = np.array(
@@ -73,7 +76,6 @@ _TAKES_IN = np.asarray(_ASKED[:, 4] < 0.0)
 _AHEAD, _BACK, _DROP, _PAUSE, _END = (
     ACTION_ID[name] for name in ("move_ahead", "move_back", "drop", "sub_task_done", "end")
 )
-
 _ENDS = np.arange(len(ACTIONS)) == _END
 
 
