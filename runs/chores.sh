@@ -12,7 +12,7 @@ stage() { echo "$1: $(( ($(date +%s) - started) / 60 )) minutes after the start"
 
 # Perception: half of the pictures are of things that a robot may be sent for, from near, a third in drawn colours.
 safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
-  --perception.pictures 600000 --perception.workers "$processes" --seed "$seed" --out "$out/pretrain" --resume
+  --perception.pictures 320000 --perception.workers "$processes" --seed "$seed" --out "$out/pretrain" --resume
 stage "pretrain ends"
 
 # Behaviour: demonstrations of the expert, then DAgger in small rounds.

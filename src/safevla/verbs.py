@@ -81,8 +81,10 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     )
     later = settings.rounds - 1
     episodes = settings.demonstrations + later * settings.corrections if settings.rounds else 0
+    # With passes at the end more rounds would not give what they had given in one run.
+    growing = () if settings.final_epochs else ("imitation.rounds",)
     with (
-        RunFolder(config.out, config, resume=resume, growing=("imitation.rounds",)) as folder,
+        RunFolder(config.out, config, resume=resume, growing=growing) as folder,
         ProgressBar("imitate", episodes) as bar,
         tracking(config.tracker, folder.path, config) as log,
     ):

@@ -87,6 +87,26 @@ def test_resume_is_exact_to_the_bit(tmp_path):
     assert lines(tmp_path / "straight") == lines(tmp_path / "halves")
 
 
+def test_the_last_round_may_be_learned_from_with_all_the_others(tmp_path, monkeypatch):
+    passes = []
+    learn = imitation._pass
+
+    def noted(policy, optimiser, groups, *rest):
+        passes.append(sorted(episode.scenario.house_seed for part in groups for episode in part))
+        return learn(policy, optimiser, groups, *rest)
+
+    monkeypatch.setattr(imitation, "_pass", noted)
+    config = replace(CONFIG, first_epochs=1, epochs=2, final_epochs=3, replay=0.5, validation_episodes=0)
+    run(tmp_path / "few", replace(config, final_epochs=0))
+    assert [len(learned) for learned in passes] == [40] + [30] * 4
+    passes.clear()
+    run(tmp_path / "all", config)
+    assert [len(learned) for learned in passes] == [40] + [30] * 2 + [80] * 3
+    assert passes[-1] == passes[-2]
+    run(tmp_path / "all", config)
+    assert len(passes) == 6  # what is finished is not learned from again
+
+
 def drive(round_number, **changes):
     config = replace(CONFIG, **changes)
     env = ToyEnv(5, horizon=12)

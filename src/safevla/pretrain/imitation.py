@@ -297,22 +297,31 @@ def fit(
         optimiser: of its actor.
         episodes: in the order of their rounds.
         config: the settings; with `replay` each pass takes the last round and a draw of the earlier ones.
-        round_number: 0 for demonstrations.
+        round_number: 0 for demonstrations; `config.rounds - 1` for the one that `final_epochs` is about.
         recent: episodes of the last round.
     """
     generator = np.random.default_rng([config.seed, round_number, 1])
     lengths = np.array([episode.length for episode in episodes])
-    epochs = config.first_epochs if round_number == 0 else config.epochs
+    epochs, replay = _passes(config, round_number)
     metrics: Metrics = {}
     with _dropping(policy, config, round_number):
         for epoch in range(epochs):
-            lesson = _lesson(len(episodes), recent, config.replay if round_number else 0.0, generator)
+            lesson = _lesson(len(episodes), recent, replay, generator)
             groups = [
                 lesson[g] for g in length_buckets(lengths[lesson], config.minibatch_sequences, generator)
             ]
             parts = [[episodes[row] for row in rows] for rows in groups]
             metrics = _pass(policy, optimiser, parts, config, epoch, epochs)
     return metrics
+
+
+def _passes(config: ImitationConfig, round_number: int) -> tuple[int, float]:
+    """Return how many passes a round has, and its replay; 0: each pass is over all episodes."""
+    if round_number == 0:
+        return config.first_epochs, 0.0
+    if round_number == config.rounds - 1 and config.final_epochs > 0:
+        return config.final_epochs, 0.0
+    return config.epochs, config.replay
 
 
 def _pass(

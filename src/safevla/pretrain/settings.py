@@ -29,6 +29,8 @@ class ImitationConfig:
         greedy_rounds: every other later round the student takes its most likely action, as it is judged.
         epochs: passes after each later round.
         first_epochs: passes after round 0.
+        final_epochs: passes after the last round, over every round whatever `replay` says, so that nothing
+            early is forgotten; 0: the last round is like any other.
         replay: episodes of earlier rounds, drawn anew for each pass, for each episode of the last round;
             0: all of them.
         minibatch_sequences: whole episodes in a minibatch.
@@ -57,6 +59,7 @@ class ImitationConfig:
     greedy_rounds: bool = True
     epochs: int = 4
     first_epochs: int = 12
+    final_epochs: int = 0
     replay: float = 0.0
     minibatch_sequences: int = 16
     learning_rate: float = 1e-3
@@ -83,7 +86,7 @@ class ImitationConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         check_range(self, 0.0, 1.0, "noise", "expert_share", "dropout")
-        check_range(self, 0.0, math.inf, "rounds", "rescue_after", "replay", "weight_decay")
+        check_range(self, 0.0, math.inf, "rounds", "final_epochs", "rescue_after", "replay", "weight_decay")
         check_positive(self, "learning_rate", "max_grad_norm")
         for name, weight in self.weights.items():
             if name not in ACTIONS:
