@@ -1,8 +1,11 @@
 """Playing: nothing depends on who plays where, and every step's reward and cost is accounted for."""
 
+import pickle
+
 import numpy as np
 import pytest
 
+from safevla.policy.protocol import FailedPolicyError
 from safevla.rollout import length_buckets, pad, play
 from toy import ToyEnv, ToyPolicy, scenario
 
@@ -100,6 +103,20 @@ def test_greedy_repeated_and_differently_seeded_episodes():
     assert len({tuple(episode.actions) for episode in sampled}) == 6
     other = play(ToyEnv(2, horizon=30), ToyPolicy(), long, seed=1)
     assert all(not np.array_equal(a.actions, b.actions) for a, b in zip(sampled, other, strict=True))
+
+
+def test_an_error_of_the_policy_says_whose_it_is_and_where():
+    class Forgetful(ToyPolicy):
+        def act(self, observation, uniforms):
+            if observation.step.max() == 2:
+                raise KeyError("mug")
+            return super().act(observation, uniforms)
+
+    place = r"\(test_rollout.py, line \d+\)"
+    with pytest.raises(FailedPolicyError, match=f"Forgetful fails to act, up to 2 .*KeyError: 'mug' {place}"):
+        play(ToyEnv(2), Forgetful(), SCENARIOS)
+    again = pickle.loads(pickle.dumps(FailedPolicyError("failed", "why")))
+    assert (again.code, str(again)) == ("failed", "why")
 
 
 def test_observer_and_progress_see_everything_and_no_scenario_is_fine():

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from safevla.policy.protocol import named_failures
 from safevla.policy.trunk import SequenceBatch
 from safevla.types import Episode, Event, Observation, Scenario, Step, with_person
 
@@ -101,6 +102,9 @@ def play(
     Returns:
         The episodes played here, in the order of the scenarios. Where the environment put a person in, theirs
         say so, and have another hash than without.
+
+    Raises:
+        FailedPolicyError: the policy raised an error.
     """
     scenarios = with_person(scenarios, getattr(env, "person", False))
     game = _Game(env, policy, scenarios, seed, tuple(keep), progress, turns)
@@ -152,7 +156,8 @@ class _Game:
         # At the very start all is forgotten: the policy may have played elsewhere, with other homes.
         forgotten = np.ones_like(mask) if self.observation is None else mask
         self.observation = self.env.reset(mask, [self.scenarios[index] for index in chosen])
-        self.policy.reset(forgotten)
+        with named_failures(self.policy, "to begin an episode"):
+            self.policy.reset(forgotten)
         return True
 
     def decide(self, greedy: bool) -> Any:
@@ -160,7 +165,10 @@ class _Game:
         assert self.observation is not None
         playing = np.array([recording is not None for recording in self.played])
         self.observation = replace(self.observation, active=playing, wants_values=self.wants_values)
-        return self.policy.act(self.observation, None if greedy else _draw(self.played))
+        uniforms = None if greedy else _draw(self.played)
+        longest = int(self.observation.step[playing].max(initial=0))
+        with named_failures(self.policy, f"to act, up to {longest} steps after the start"):
+            return self.policy.act(self.observation, uniforms)
 
     def finish_truncated(self, decision: Any) -> None:
         """End the episodes whose last value was waited for: it comes with everybody's next decision."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,6 +66,10 @@ class CodedError(ValueError):
 
 class IncompatiblePolicyError(CodedError):
     """A policy does not fit; `code` is one of CODES and says why."""
+
+
+class FailedPolicyError(CodedError):
+    """A policy raised an error of its own while it played; `code` is "failed"."""
 
 
 CODES = {
@@ -186,14 +195,43 @@ def _check_trial(policy: Any, blank: Observation) -> None:
     except IncompatiblePolicyError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
-        raise IncompatiblePolicyError(
-            "trial", f"{type(policy).__name__} fails on a blank picture: {type(error).__name__}: {text}"
-        ) from error
+        text = f"{type(policy).__name__} fails on a blank picture: {_what_and_where(policy, error)}"
+        raise IncompatiblePolicyError("trial", text) from error
     costs = 1 + len(policy.constraints or ())
     problem = decision_problem(decision, _TRIAL_HOMES, None if policy.constraints is None else costs)
     if problem:
         raise IncompatiblePolicyError("decision", f"{type(policy).__name__} {problem}")
+
+
+@contextmanager
+def named_failures(policy: Any, doing: str) -> Iterator[None]:
+    """Turn an error that a policy raises within into one that says whose it is and where it arose.
+
+    What has a code already says so itself and passes.
+
+    Args:
+        policy: whose methods are called within.
+        doing: what it is asked for, for instance "at step 3".
+
+    Raises:
+        FailedPolicyError: from the policy's own error.
+    """
+    try:
+        yield
+    except CodedError:
+        raise
+    except Exception as error:
+        text = f"{type(policy).__name__} fails {doing}: {_what_and_where(policy, error)}"
+        raise FailedPolicyError("failed", text) from error
+
+
+def _what_and_where(policy: Any, error: Exception) -> str:
+    """Return an error in one line with the place where it arose: no traceback outlives a process."""
+    own = getattr(sys.modules.get(type(policy).__module__), "__file__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def decision_problem(decision: Any, count: int, values: int | None = None) -> str:
