@@ -37,6 +37,38 @@ def test_demo_needs_nothing_but_a_folder(tmp_path, capsys):
     assert list(json.loads((out / "run.json").read_text())["stages"]) == ["assure"]
 
 
+def test_an_evaluation_goes_on_with_more_episodes(tmp_path, capsys):
+    def assure(out, episodes, *more):
+        words = [
+            "--policy=random,inactive",
+            "--scenarios=safety-chores-val",
+            "--task=ObjNav,PickUp",
+            "--videos=0",
+        ]
+        return main(
+            [
+                "assure",
+                *words,
+                "--world.horizon=8",
+                "--processes=1",
+                f"--episodes={episodes}",
+                f"--out={out}",
+                *more,
+            ]
+        )
+
+    grown, straight = tmp_path / "grown", tmp_path / "straight"
+    assert assure(grown, 1) == 0
+    kept = {path: path.stat().st_mtime_ns for path in (grown / "parts").iterdir()}
+    assert assure(grown, 2) == 2 and "--resume" in capsys.readouterr().err
+    assert assure(grown, 2, "--resume") == 0 and assure(straight, 2) == 0
+    assert load_table(grown / "episodes.parquet").equals(load_table(straight / "episodes.parquet"))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was played was not played again
+    assert assure(grown, 1, "--resume") == 2  # fewer than there are
+    facts = [json.loads((out / "run.json").read_text())["stages"] for out in (grown, straight)]
+    assert facts[0] == facts[1]
+
+
 def test_doctor_finds_this_installation_sound(capsys):
     status = main(["doctor"])
     text = capsys.readouterr().out

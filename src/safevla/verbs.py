@@ -183,17 +183,19 @@ def assure(config: AssureConfig, resume: bool) -> int:
     check_sources(sources, scenarios, config.world, specification)
     for note in doubts(sources, scenarios):
         print(f"note: {note}", file=sys.stderr)
-    with RunFolder(config.out, config, resume=resume) as folder:
-        if not folder.done("assure"):
-            with ProgressBar("assure", len(sources) * len(scenarios)) as bar:
+    episodes = len(sources) * len(scenarios)
+    with RunFolder(config.out, config, resume=resume, growing=("episodes",)) as folder:
+        kept = folder / "episodes.parquet"
+        if not folder.done("assure") or load_table(kept).num_rows < episodes:
+            with ProgressBar("assure", episodes) as bar:
                 table = evaluate_in_parts(
                     sources, scenarios, specification, config.world, folder / "parts",
                     seed=config.seed, greedy=config.greedy, processes=config.processes, progress=bar.update,
                     signals=folder / "signals" if config.record_signals else None,
                 )  # fmt: skip
-            save_table(table, folder / "episodes.parquet")
+            save_table(table, kept)
             folder.finish("assure", **facts_of(table))
-        table = load_table(folder / "episodes.parquet")
+        table = load_table(kept)
         pair = ("isa", "rl") if {"isa", "rl"} <= set(names) else (names[-1], names[0])
         publish(
             folder, table, specification, scenarios, sources,

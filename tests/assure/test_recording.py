@@ -98,7 +98,7 @@ def test_a_run_is_scored_again_without_simulation(tmp_path: Path) -> None:
     _, busy = rescore_run(tmp_path, always)
     assert busy["cost/busy"].to_pylist() == busy["length"].to_pylist() == busy["cost"].to_pylist()
     assert set(busy["specification"].to_pylist()) == {always.hash} and "cost/corner" not in busy.column_names
-    (tmp_path / "signals" / "random-00000.parquet").unlink()
+    (tmp_path / "signals" / f"random-{scenarios[0].hash}.parquet").unlink()
     with pytest.raises(ValueError, match="has no recorded signals; record them with"):
         rescore_run(tmp_path, SAFEVLA)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def evaluate_in_parts(
         scenarios: what every policy meets.
         specification: what is charged.
         world: how homes are simulated.
-        folder: keeps one Parquet file per finished part; files that are there are not played again.
+        folder: keeps a Parquet file per finished part; an episode that is in one is not played again, so the
+            same folder with more scenarios or policies plays only what is new.
         seed: seeds the sampling of actions, the same for every policy.
         greedy: take the most probable action instead of sampling.
         processes: parts played at once.
@@ -57,35 +59,41 @@ def evaluate_in_parts(
         ValueError: a scenario occurs twice.
     """
     scenarios = with_person(scenarios, world.person)
-    distinct(scenarios)
+    wanted = list(itertools.product(policies, distinct(scenarios)))
     for needed in (folder, signals):
         if needed is not None:
             needed.mkdir(parents=True, exist_ok=True)
-    starts = range(0, len(scenarios), _EPISODES_PER_PART)
-    parts = [
-        (
-            name,
-            source,
-            list(scenarios[start : start + _EPISODES_PER_PART]),
-            folder / f"{name}-{start:05d}.parquet",
-        )
-        for name, source in policies.items()
-        for start in starts
-    ]
-    jobs = [
-        (name, source, chunk, specification, world, seed, greedy, path, signals, training_seed)
-        for name, source, chunk, path in parts
-        if not path.exists()
-    ]
+    known = _rows(folder)
+    jobs = []
+    for name, source in policies.items():
+        missing = [scenario for scenario in scenarios if (name, scenario.hash) not in known]
+        for start in range(0, len(missing), _EPISODES_PER_PART):
+            chunk = missing[start : start + _EPISODES_PER_PART]
+            path = folder / f"{name}-{chunk[0].hash}.parquet"
+            jobs.append(
+                (name, source, chunk, specification, world, seed, greedy, path, signals, training_seed)
+            )
+    played = sum(key in known for key in wanted)
 
     def report() -> None:
         if progress is not None:
-            progress(sum(len(chunk) for _, _, chunk, path in parts if path.exists()))
+            progress(played + sum(len(chunk) for _, _, chunk, *_, path, _, _ in jobs if path.exists()))
 
     run_jobs(evaluate_part, jobs, processes, report)
+    known = _rows(folder)
     # Parts that an older version left say that `training_seed` is always known.
-    table = pa.concat_tables([load_table(path) for *_, path in parts], promote_options="default")
-    return with_facts(table, judged_on(scenarios))
+    table = pa.concat_tables([known[key] for key in wanted], promote_options="default")
+    return with_facts(table.combine_chunks(), judged_on(scenarios))
+
+
+def _rows(folder: Path) -> dict[tuple[str, str], pa.Table]:
+    """Return the rows of all parts in a folder, one table each, by policy and scenario."""
+    rows = {}
+    for path in sorted(folder.glob("*.parquet")):
+        table = load_table(path)
+        keys = zip(table["policy"].to_pylist(), table["scenario"].to_pylist(), strict=True)
+        rows |= {key: table.slice(row, 1) for row, key in enumerate(keys)}
+    return rows
 
 
 def evaluate_part(
