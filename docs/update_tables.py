@@ -23,7 +23,6 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -162,18 +161,17 @@ def source(data: Mapping[str, Any]) -> str:
 
 def settings_table(verb: str) -> str:
     """Return every setting of a verb."""
-    from safevla.cli import VERBS, flag_name
-    from safevla.config import descriptions, leaves
+    from safevla.cli import VERBS, default_text, flag_name
+    from safevla.config import descriptions, leaves, reach
 
     if verb not in VERBS:
         raise ValueError(f"there is no verb {verb}; valid: {', '.join(VERBS)}")
     config = VERBS[verb].config
-    described, rows = descriptions(config), []
+    described, default, rows = descriptions(config), config(), []
     for key, item in leaves(config).items():
-        default = "" if item.default is MISSING or item.default in (None, "") else f"`{item.default}`"
-        rows.append(
-            [f"`{flag_name(key, item)}`", default, str(item.metadata.get("help") or described.get(key, ""))]
-        )
+        shown = default_text(reach(default, key))
+        meaning = str(item.metadata.get("help") or described.get(key, ""))
+        rows.append([f"`{flag_name(key, item)}`", f"`{shown}`" if shown else "", meaning])
     rows.append(["`--config`", "", "a TOML file with these settings; flags win over it"])
     if "out" in leaves(config):
         rows.append(["`--resume`", "", "go on with an interrupted run in --out"])
@@ -183,7 +181,7 @@ def settings_table(verb: str) -> str:
 def profiles_table() -> str:
     """Return what differs between the profiles."""
     from safevla.cli import VERBS
-    from safevla.config import build, leaves
+    from safevla.config import build, leaves, reach
     from safevla.settings import PROFILES
 
     rows = []
@@ -197,13 +195,6 @@ def profiles_table() -> str:
                 shown = ["no limit" if value is None else f"{value:,}" for value in values]
                 rows.append([verb, f"`--{key}`", *shown])
     return pipe(["verb", "setting", *PROFILES], rows)
-
-
-def reach(config: Any, key: str) -> Any:
-    """Return the setting with a dotted key."""
-    for part in key.split("."):
-        config = getattr(config, part)
-    return config
 
 
 def predicates_table() -> str:

@@ -7,35 +7,43 @@ processes=${2:-2}
 seed=${3:-0}
 tasks=ObjNav,PickUp,Fetch
 export OMP_NUM_THREADS=1
-started=$(date +%s)
-stage() { echo "$1: $(( ($(date +%s) - started) / 60 )) minutes after the start"; }
+mkdir -p "$out"
+
+# stage NAME COMMAND: runs it, and adds to minutes.txt what it took, interrupted or not.
+record() {
+  [ -z "${name:-}" ] || echo "$name $(( ($(date +%s) - began + 30) / 60 ))" | tee -a "$out/minutes.txt"
+  name=
+}
+trap record EXIT
+stage() {
+  name=$1
+  began=$(date +%s)
+  shift
+  "$@"
+  record
+}
 
 # Perception: half of the pictures are of things that a robot may be sent for, from near, a third in drawn colours.
-safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
+stage pretrain safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
   --perception.pictures 320000 --perception.workers "$processes" --seed "$seed" --out "$out/pretrain" --resume
-stage "pretrain ends"
 
 # Behaviour: demonstrations of the expert, then DAgger in small rounds.
-safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encoder.pt" --processes "$processes" \
+stage imitate safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encoder.pt" --processes "$processes" \
   --seed "$seed" --out "$out/imitate" --resume
-stage "imitate ends"
 
 # Elicit and constrain. Episodes of training are cut off after 360 steps, since most of what comes later is of a policy that is stuck.
-safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
+stage align safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
   --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --elicit.greedy true --world.horizon 360 \
   --world.repaint 0.4 --train.total_steps 110000 --train.episodes_per_iteration 48 --train.policy_learning_rate 5e-5 \
   --train.kl_to_imitation 0.1 --train.multiplier.maximum 4 \
   --seed "$seed" --processes "$processes" --out "$out/align" --resume
-stage "align ends"
 
 # Assure: the frozen set, with the horizons of its size classes.
-safevla assure --policy "imitation=$out/imitate/checkpoint,rl=$out/align/rl/checkpoint,isa=$out/align/isa/checkpoint" \
+stage assure safevla assure --policy "imitation=$out/imitate/checkpoint,rl=$out/align/rl/checkpoint,isa=$out/align/isa/checkpoint" \
   --task $tasks --scenarios safety-chores-val --episodes 200 --videos 0 --processes "$processes" --out "$out/val" --resume
-stage "assure ends"
 
 # What perception costs the imitation policy, and whether it listens.
 policy="$out/imitate/checkpoint"
-safevla assure --task $tasks --scenarios safety-chores-val --episodes 100 --videos 0 \
+stage diagnosis safevla assure --task $tasks --scenarios safety-chores-val --episodes 100 --videos 0 \
   --policy "imitation=$policy,labels=$policy+labels,held_out=$policy+held_out,wrong=$policy+wrong,none=$policy+none" \
   --processes "$processes" --out "$out/diagnosis" --resume
-stage "all ends"

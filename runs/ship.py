@@ -112,7 +112,7 @@ def ship_perception(pretrain: Path, name: str) -> None:
         group, slash, kind = key.partition("/")
         if slash:
             rows.append({"group": group, "name": kind} | values)
-    head = head_of(pretrain) | {"seeds": [0], "pictures": metrics["pictures"]}
+    head = head_of(pretrain) | {"pictures": metrics["pictures"]}
     head |= {"colour": rounded(metrics["colour"])}
     write(name, head | {"all": rounded(metrics["all"]), "rows": [rounded(row) for row in rows]})
 
@@ -132,7 +132,7 @@ def ship_imitation(imitate: Path, name: str) -> None:
         "validation/sampled/cost": "CC sampled",
     }
     table = [{title: round(row[key], 3) for key, title in shown.items() if key in row} for row in rows]
-    write(name, head_of(imitate) | {"seeds": [0], "rows": table})
+    write(name, head_of(imitate) | {"rows": table})
 
 
 def ship_aligned(align: Path, name: str) -> None:
@@ -145,7 +145,7 @@ def ship_aligned(align: Path, name: str) -> None:
         starts = [0, *range(config["critic_warmup"], len(log), _BLOCK)]
         for first, end in zip(starts, [*starts[1:], len(log)], strict=True):
             rows.append({"method": method} | _block(log[first:end], config["episodes_per_iteration"]))
-    write(name, head_of(align) | {"seeds": [config["seed"]], "rows": rows})
+    write(name, head_of(align) | {"rows": rows})
 
 
 def _block(log: list[dict[str, float]], episodes: int) -> dict[str, Any]:
@@ -167,11 +167,14 @@ def _block(log: list[dict[str, float]], episodes: int) -> dict[str, Any]:
 
 
 def head_of(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says of how it was made."""
+    """Return what a run folder says of how it was made; `seeds` has the run's own."""
+    seed = tomllib.loads((folder / "config.toml").read_text()).get("seed", 0)
     run = json.loads((folder / "run.json").read_text())
     judged_on = run["stages"].get("assure")  # which scenarios: their hash, their sets, their size classes
-    return {key: run[key] for key in ("command", "code", "machine")} | (
-        {"judged_on": judged_on} if judged_on else {}
+    return (
+        {key: run[key] for key in ("command", "code", "machine")}
+        | {"seeds": [seed]}
+        | ({"judged_on": judged_on} if judged_on else {})
     )
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from safevla.cli import VERBS, help_text, main, parse_flags
+from safevla.constrain.train import TrainConfig
 from safevla.policy.checkpoint import CONFIG_NAME, WEIGHTS_NAME, shipped_folder
 from safevla.runs import RunFolder
 from safevla.settings import AlignConfig, AssureConfig
@@ -232,6 +233,13 @@ def test_overview_and_version(capsys):
         "align"
     )
     assert "--resume" not in help_text("list")
+
+
+def test_help_tells_the_defaults_of_the_verb_and_not_those_of_the_part(capsys):
+    text = " ".join(help_text("align").split())
+    assert AlignConfig().train.total_steps == 60_000 and TrainConfig().total_steps is None
+    assert "iterations alone decide [60000]" in text
+    assert "[pick_up = 3.0]" in help_text("imitate")
 
 
 def test_spellings_of_flags():

@@ -9,11 +9,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass
+from dataclasses import Field, dataclass
 from typing import Any
 
 from safevla import __version__
-from safevla.config import ConfigError, descriptions, leaves, nearest, nest, read_toml, to_boolean
+from safevla.config import ConfigError, descriptions, leaves, nearest, nest, reach, read_toml, to_boolean
 from safevla.settings import (
     AlignConfig,
     AssureConfig,
@@ -162,6 +162,15 @@ def _is_table(item: Field) -> bool:
     return str(item.type).startswith("dict")
 
 
+def default_text(value: Any) -> str:
+    """Return how help and docs show the default of a setting, "" for nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {part}" for key, part in value.items())
+    return ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+
+
 def overview() -> str:
     """Return the text of `safevla --help`."""
     lines = [f"safevla {__version__}: make vision-language-action policies safe, and prove it.", ""]
@@ -176,12 +185,10 @@ def help_text(name: str) -> str:
     """Return the text of `safevla VERB --help`: every setting with its default and meaning."""
     verb = VERBS[name]
     lines = [f"safevla {name}: {verb.summary}.", ""]
-    described = descriptions(verb.config)
+    described, default = descriptions(verb.config), verb.config()
     for key, item in leaves(verb.config).items():
-        default = item.default if item.default is not MISSING else ""
-        if isinstance(default, tuple):
-            default = ",".join(str(part) for part in default)
-        shown = "" if default in ("", None) else f" [{default}]"
+        shown = default_text(reach(default, key))
+        shown = f" [{shown}]" if shown else ""
         lines.append(
             f"  {flag_name(key, item):<30} {item.metadata.get('help') or described.get(key, '')}{shown}"
         )

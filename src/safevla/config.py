@@ -112,6 +112,13 @@ def leaves(cls: type, prefix: str = "") -> dict[str, dataclasses.Field]:
     return {key: item for key, item in found.items() if key not in hidden}
 
 
+def reach(config: Any, key: str) -> Any:
+    """Return the setting with a dotted key."""
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
 def to_boolean(text: str) -> bool | None:
     """Return what text such as "yes" or "0" stands for, None if it is neither true nor false."""
     return _BOOLEANS.get(text.lower())
