@@ -1,12 +1,12 @@
 """Samples per second of learning: whole PPO iterations, and rounds of imitation, with their shares.
 
     python benchmarks/end_to_end_speed.py --policy imitation --processes 2
-    python benchmarks/end_to_end_speed.py --against 7189a34 --repeats 3
+    python benchmarks/end_to_end_speed.py --policy imitation,chores --against 7189a34 --repeats 3
 
 A sample is a step of a home with its pictures, costs and the policy's answer, and what is learned from it.
 The first iteration and round compile and settle homes and are not counted. `--against` also runs this
-benchmark as another commit has it, with its own defaults, in turn with ours, and compares the medians of the
-last line, `samples_per_s X`, which is that of PPO.
+benchmark as another commit has it, with its own defaults (the policy `imitation` of then), in turn with ours,
+and compares the medians of the last line, `samples_per_s X`, which is that of PPO.
 """
 
 import argparse
@@ -39,7 +39,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--policy", default="imitation", help="shipped name, checkpoint folder or preset")
+    parser.add_argument("--policy", default="imitation", help="shipped name, folder or preset; with --against also several")
+    parser.add_argument("--only", choices=("imitation", "ppo"), help="measure one kind of learning alone")
     parser.add_argument("--task", default="ObjNav", choices=TASKS)
     parser.add_argument("--homes", type=int, default=16, help="of each process")
     parser.add_argument("--processes", type=int, default=2, help="that play; learning has as many threads")
@@ -125,7 +126,8 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     make = functools.partial(HomeVecEnv, arguments.task, arguments.homes, resolution=resolution)
     env = make()
     print(f"{'learning':<10}{'iteration':>9}{'samples/s':>11}{'collect':>9}{'update':>8}")
-    rows = measure_imitation(arguments, env, scenarios, make) + measure_ppo(arguments, env, scenarios, make)
+    rows = [] if arguments.only == "ppo" else measure_imitation(arguments, env, scenarios, make)
+    rows += [] if arguments.only == "imitation" else measure_ppo(arguments, env, scenarios, make)
     env.close()
     return rows
 
@@ -133,16 +135,19 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 def compare(arguments: argparse.Namespace) -> list[Row]:
     """Run the benchmark as another commit has it and as it is here, in turn."""
     rows: list[Row] = []
+    turns = [(policy, "here", ROOT) for policy in arguments.policy.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         there = Path(folder) / "tree"
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--detach", str(there), arguments.against], check=True)
         try:
             for repeat in range(arguments.repeats):
-                for name, root in ((arguments.against, there), ("here", ROOT)):
-                    speed = run_in(root, ["--policy", arguments.policy] if root == ROOT else [])
-                    print(f"{name:<10} run {repeat}: {speed:.1f} samples/s", flush=True)
-                    rows.append({"learning": "ppo", "commit": name, "number": repeat, "samples_per_s": speed})
+                for policy, commit, root in [("imitation", arguments.against, there), *turns]:
+                    flags = ["--policy", policy, "--only", "ppo"] if root == ROOT else []
+                    speed = run_in(root, flags)
+                    print(f"{commit:<10}{policy:<12} run {repeat}: {speed:.1f} samples/s", flush=True)
+                    row = {"learning": "ppo", "commit": commit, "policy": policy, "number": repeat}
+                    rows.append(row | {"samples_per_s": speed})
         finally:
             subprocess.run([*git, "remove", "--force", str(there)], check=True)
     return rows
@@ -164,12 +169,13 @@ def main() -> None:
         head = {"command": command, "code": code_version(), "machine": machine(), "seeds": [0]}
         write_json(arguments.save, head | {"rows": rows})
     if arguments.against:
-        here, there = (
-            statistics.median(row["samples_per_s"] for row in rows if (row["commit"] == "here") == ours)
-            for ours in (True, False)
-        )
-        print(f"ratio {here / there:.2f}")
-    else:
+        speeds: dict[tuple[str, str], list[float]] = {}
+        for row in rows:
+            speeds.setdefault((row["commit"], row["policy"]), []).append(row["samples_per_s"])
+        there, *ours = map(statistics.median, speeds.values())
+        for policy, speed in zip(arguments.policy.split(","), ours, strict=True):
+            print(f"{policy}: ratio {speed / there:.2f}")
+    elif arguments.only != "imitation":
         ppo = [row for row in rows if row["learning"] == "ppo"]
         seconds = sum(row["steps"] / row["samples_per_s"] for row in ppo)
         print(f"samples_per_s {sum(row['steps'] for row in ppo) / seconds:.1f}")

@@ -88,7 +88,7 @@ def evaluate_in_parts(
 
 def _rows(folder: Path) -> dict[tuple[str, str], pa.Table]:
     """Return the rows of all parts in a folder, one table each, by policy and scenario."""
-    rows = {}
+    rows: dict[tuple[str, str], pa.Table] = {}
     for path in sorted(folder.glob("*.parquet")):
         table = load_table(path)
         keys = zip(table["policy"].to_pylist(), table["scenario"].to_pylist(), strict=True)
