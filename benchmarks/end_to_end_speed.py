@@ -39,7 +39,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--policy", default="imitation", help="shipped name, folder or preset; with --against also several")
+    parser.add_argument(
+        "--policy", default="imitation", help="name, folder or preset; with --against several"
+    )
     parser.add_argument("--only", choices=("imitation", "ppo"), help="measure one kind of learning alone")
     parser.add_argument("--task", default="ObjNav", choices=TASKS)
     parser.add_argument("--homes", type=int, default=16, help="of each process")
