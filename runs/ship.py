@@ -132,20 +132,33 @@ def ship_imitation(imitate: Path, name: str) -> None:
         "validation/sampled/cost": "CC sampled",
     }
     table = [{title: round(row[key], 3) for key, title in shown.items() if key in row} for row in rows]
-    write(name, head_of(imitate) | {"rows": table})
+    settings = tomllib.loads((imitate / "config.toml").read_text())["imitation"]
+    judged = {"validation_episodes": settings["validation_episodes"]}
+    write(name, head_of(imitate) | judged | {"rows": table})
 
 
 def ship_aligned(align: Path, name: str) -> None:
-    """Write how success and cost went in training, for blocks of iterations, of both methods."""
+    """Write how success and cost went in training, for blocks of iterations, of both methods.
+
+    `curve` has success and cost of each single iteration.
+    """
     config = tomllib.loads((align / "config.toml").read_text())["train"]
-    rows = []
+    rows, curve = [], []
     for method in ("rl", "isa"):
         lines = (align / method / "metrics.jsonl").read_text().splitlines()
         log = [json.loads(line) for line in lines]
         starts = [0, *range(config["critic_warmup"], len(log), _BLOCK)]
         for first, end in zip(starts, [*starts[1:], len(log)], strict=True):
             rows.append({"method": method} | _block(log[first:end], config["episodes_per_iteration"]))
-    write(name, head_of(align) | {"rows": rows})
+        curve += [
+            {"method": method, "steps": int(entry["steps"])}
+            | {
+                f"{title}, mixture": round(entry[f"rollout/{key}"], 3)
+                for title, key in (("SR", "success"), ("CC", "cost"))
+            }
+            for entry in log
+        ]
+    write(name, head_of(align) | {"rows": rows, "curve": curve})
 
 
 def _block(log: list[dict[str, float]], episodes: int) -> dict[str, Any]:
