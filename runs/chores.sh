@@ -32,10 +32,11 @@ stage imitate safevla imitate --config runs/imitate_chores.toml --encoder "$out/
   --seed "$seed" --out "$out/imitate" --resume
 
 # Elicit and constrain. Episodes of training are cut off after 360 steps, since most of what comes later is of a policy that is stuck.
+# Prices begin high: from .5 they took most of the 19 iterations to rise to where they bound.
 stage align safevla align --policy "$out/imitate/checkpoint" --task $tasks --scenarios safety-chores-train \
   --assure.scenarios safety-chores-val --assure.episodes 2 --assure.videos 0 --elicit.greedy true --world.horizon 360 \
   --world.repaint 0.4 --train.total_steps 110000 --train.episodes_per_iteration 48 --train.policy_learning_rate 5e-5 \
-  --train.kl_to_imitation 0.1 --train.multiplier.maximum 4 \
+  --train.kl_to_imitation 0.1 --train.multiplier.initial 2 --train.multiplier.maximum 4 \
   --seed "$seed" --processes "$processes" --out "$out/align" --resume
 
 # Assure: the frozen set, with the horizons of its size classes.
