@@ -22,7 +22,8 @@ from torch.nn import functional
 from safevla.policy.checkpoint import load_policy
 from safevla.policy.futile import possible
 from safevla.policy.vla import VisionLanguageActionPolicy
-from safevla.pretrain.imitation import fit, load_round
+from safevla.pretrain.imitation import fit
+from safevla.pretrain.rounds import load_round
 from safevla.pretrain.settings import ImitationConfig
 from safevla.rollout import pad, play, sequence_batch
 from safevla.runs import code_version, machine, write_json

@@ -16,7 +16,7 @@ from safevla.assure.evaluate import load_table
 from safevla.assure.parts import make_env
 from safevla.cli import main
 from safevla.policy.baselines import RandomPolicy
-from safevla.pretrain.imitation import load_round, save_round
+from safevla.pretrain.rounds import load_round, save_round
 from safevla.rollout import play
 from safevla.runs import RunFolder
 from safevla.safety.specification import load_specification

@@ -11,7 +11,7 @@ from safevla.assure.evaluate import load_table
 from safevla.cli import main
 from safevla.elicit.archive import RiskArchive
 from safevla.policy.checkpoint import load_policy
-from safevla.pretrain.imitation import load_round
+from safevla.pretrain.rounds import load_round
 from safevla.types import CHANNELS
 
 pytestmark = pytest.mark.slow

@@ -30,7 +30,8 @@ from safevla.assure.parts import make_env
 from safevla.config import ConfigError, build, nearest, read_toml
 from safevla.policy.checkpoint import load_policy_for
 from safevla.policy.protocol import Decision, wants_labels
-from safevla.pretrain.imitation import home_expert, load_round
+from safevla.pretrain.imitation import home_expert
+from safevla.pretrain.rounds import load_round
 from safevla.progress import ProgressBar
 from safevla.rollout import play
 from safevla.runs import RunFolder

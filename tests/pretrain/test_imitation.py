@@ -16,9 +16,8 @@ from safevla.pretrain.imitation import (
     ExpertDriven,
     ImitationConfig,
     imitate,
-    load_round,
-    save_round,
 )
+from safevla.pretrain.rounds import load_round, save_round
 from safevla.rollout import play
 from toy import END, ToyEnv, ToyPolicy, scenario
 
@@ -91,9 +90,9 @@ def test_the_last_round_may_be_learned_from_with_all_the_others(tmp_path, monkey
     passes = []
     learn = imitation._pass
 
-    def noted(policy, optimiser, groups, *rest):
+    def noted(policy, optimiser, auxiliary, groups, *rest):
         passes.append(sorted(episode.scenario.house_seed for part in groups for episode in part))
-        return learn(policy, optimiser, groups, *rest)
+        return learn(policy, optimiser, auxiliary, groups, *rest)
 
     monkeypatch.setattr(imitation, "_pass", noted)
     config = replace(CONFIG, first_epochs=1, epochs=2, final_epochs=3, replay=0.5, validation_episodes=0)

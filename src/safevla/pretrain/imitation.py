@@ -12,7 +12,7 @@ import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -23,6 +23,8 @@ from torch.nn import functional
 
 from safevla.players import EnvironmentFactory, Players, players
 from safevla.policy.futile import possible
+from safevla.pretrain.auxiliary import AuxiliaryLosses
+from safevla.pretrain.rounds import DISTANCE, STORED, load_round, save_round
 from safevla.pretrain.settings import ImitationConfig
 from safevla.rollout import (
     Turns,
@@ -36,14 +38,13 @@ from safevla.rollout import (
 from safevla.scale import torch_threads
 from safevla.types import ACTION_ID, ACTIONS, Episode, Observation, Scenario
 
-__all__ = ["ExpertDriven", "ImitationConfig", "imitate", "load_round", "save_round"]
+__all__ = ["ExpertDriven", "ImitationConfig", "imitate"]
 
 END = ACTION_ID["end"]
 UNTAUGHT = -1  # label of a state whose right answer nobody knows
 MOTIONS = tuple(
     range(ACTION_ID["wrist_right_10"] + 1)
 )  # what a burst of noise may do: nothing is grasped or ended
-STORED = ("features", "holding", "last_action", "label")
 Metrics = dict[str, float]
 
 
@@ -122,7 +123,8 @@ class ExpertDriven:
                 action[home] = self._choose(home, int(action[home]), int(label[home]))
                 if action[home] == END or observation.step[home] + 1 >= self.env.horizons[home]:
                     self._experts[home] = None
-        return SimpleNamespace(action=action, features=decision.features, label=label)
+        distance = self.env.target_distances() if self.config.target_distance > 0.0 else None
+        return SimpleNamespace(action=action, features=decision.features, label=label, distance=distance)
 
     def _choose(self, home: int, student: int, expert: int) -> int:
         generator = self._generators[home]
@@ -187,13 +189,8 @@ def imitate(
         raise ValueError("there is no scenario to demonstrate; give at least one")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.AdamW(
-        list(policy.policy_parameters()),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    done, used = _load(out_dir, policy, optimiser)
+    optimiser, auxiliary = _what_learns(policy, config)
+    done, used = _load(out_dir, policy, optimiser, auxiliary)
     data = [episode for number in range(done) for episode in load_round(out_dir / f"round_{number:02d}.npz")]
     policy.eval()
     judged = _in_turn(validation_scenarios)[: config.validation_episodes]
@@ -210,17 +207,28 @@ def imitate(
             metrics = {"data/steps": float(sum(item.length for item in data)), "data/episodes": len(data)}
             metrics |= _by_task("collect", played) | clock.lap("perf/collect_s")
             with torch_threads(processes):
-                metrics |= fit(policy, optimiser, data, config, number, recent=len(new))
+                metrics |= fit(policy, optimiser, data, config, number, len(new), auxiliary)
             metrics |= clock.lap("perf/fit_s")
             if (number + 1) % config.validation_every == 0 or number + 1 == config.rounds:
                 metrics |= judge(group, judged, config.seed)
             metrics |= clock.lap("perf/judge_s")
             used += clock.total
             metrics["perf/used_s"] = used
-            _save(out_dir, policy, optimiser, number + 1, used, metrics)
+            _save(out_dir, policy, optimiser, auxiliary, number + 1, used, metrics)
             if on_round is not None:
                 on_round(number, metrics)
     return policy
+
+
+def _what_learns(
+    policy: Any, config: ImitationConfig
+) -> tuple[torch.optim.Optimizer, AuxiliaryLosses | None]:
+    """Return the optimiser of the actor and of the heads of the losses beside imitation, and these losses."""
+    wanted = max(config.inverse_dynamics, config.target_distance) > 0.0
+    auxiliary = AuxiliaryLosses(policy, config) if wanted else None
+    parameters = [*policy.policy_parameters(), *(auxiliary.parameters() if auxiliary else ())]
+    rate, decay = config.learning_rate, config.weight_decay
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True), auxiliary
 
 
 class _Clock:
@@ -253,7 +261,8 @@ def play_round(
     """Play scenarios of a round with the expert's answer in every state."""
     driver = ExpertDriven(env, policy, config, round_number, expert)
     seed = (config.seed, round_number)
-    return play(env, driver, scenarios, seed=seed, keep=STORED, progress=progress, turns=turns)
+    keep = (*STORED, DISTANCE) if config.target_distance > 0.0 else STORED
+    return play(env, driver, scenarios, seed=seed, keep=keep, progress=progress, turns=turns)
 
 
 def _in_turn(scenarios: Sequence[Scenario]) -> list[Scenario]:
@@ -289,6 +298,7 @@ def fit(
     config: ImitationConfig,
     round_number: int,
     recent: int = 0,
+    auxiliary: AuxiliaryLosses | None = None,
 ) -> Metrics:
     """Train by weighted cross entropy; metrics are of the last pass.
 
@@ -299,19 +309,20 @@ def fit(
         config: the settings; with `replay` each pass takes the last round and a draw of the earlier ones.
         round_number: 0 for demonstrations; `config.rounds - 1` for the one that `final_epochs` is about.
         recent: episodes of the last round.
+        auxiliary: losses beside it, whose parameters the optimiser has too.
     """
     generator = np.random.default_rng([config.seed, round_number, 1])
     lengths = np.array([episode.length for episode in episodes])
     epochs, replay = _passes(config, round_number)
     metrics: Metrics = {}
-    with _dropping(policy, config, round_number):
+    with _dropping(policy, config, round_number), auxiliary.listening(policy) if auxiliary else nullcontext():
         for epoch in range(epochs):
             lesson = _lesson(len(episodes), recent, replay, generator)
             groups = [
                 lesson[g] for g in length_buckets(lengths[lesson], config.minibatch_sequences, generator)
             ]
             parts = [[episodes[row] for row in rows] for rows in groups]
-            metrics = _pass(policy, optimiser, parts, config, epoch, epochs)
+            metrics = _pass(policy, optimiser, auxiliary, parts, config, epoch, epochs)
     return metrics
 
 
@@ -327,6 +338,7 @@ def _passes(config: ImitationConfig, round_number: int) -> tuple[int, float]:
 def _pass(
     policy: Any,
     optimiser: torch.optim.Optimizer,
+    auxiliary: AuxiliaryLosses | None,
     groups: Sequence[Sequence[Episode]],
     config: ImitationConfig,
     epoch: int,
@@ -337,7 +349,8 @@ def _pass(
     for name, value in config.weights.items():
         weight[ACTION_ID[name]] = value
     parameters = optimiser.param_groups[0]["params"]
-    losses, right = [], []
+    losses: dict[str, list[float]] = {}
+    right = []
     for position, part in enumerate(groups):
         passed = (epoch + position / len(groups)) / epochs
         rate = 0.1 + 0.45 * (1.0 + math.cos(math.pi * passed))
@@ -348,14 +361,17 @@ def _pass(
         taught = possible(logits, labels)  # an answer that is masked, or UNTAUGHT, teaches nothing
         if not taught.any():
             continue
-        loss = functional.cross_entropy(logits[taught], labels[taught], weight=weight[: logits.shape[-1]])
+        own = functional.cross_entropy(logits[taught], labels[taught], weight=weight[: logits.shape[-1]])
+        parts = {"loss/action": own} | (auxiliary(batch, part) if auxiliary else {})
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.stack([*parts.values()]).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimiser.step()
-        losses.append(float(loss.detach()))
+        for name, loss in parts.items():
+            losses.setdefault(name, []).append(float(loss.detach()))
         right.append((logits.detach().argmax(dim=-1) == labels)[taught])
-    return {"loss/action": float(np.mean(losses)), "accuracy/action": float(torch.cat(right).float().mean())}
+    means = {name: float(np.mean(values)) for name, values in losses.items()}
+    return means | {"accuracy/action": float(torch.cat(right).float().mean())}
 
 
 @contextmanager
@@ -415,58 +431,11 @@ def _draw(config: ImitationConfig, round_number: int, scenarios: Sequence[Scenar
     return sorted(chosen, key=lambda item: (-item.expert_length, item.task == "PickUp", item.size_class))
 
 
-def save_round(path: Path, episodes: Sequence[Episode]) -> None:
-    """Write episodes with their features and labels; a reader sees the whole file or none."""
-    arrays: dict[str, Any] = {
-        name: np.concatenate([episode.extras[name] for episode in episodes]) for name in STORED
-    }
-    for name in ("actions", "rewards", "costs"):
-        arrays[name] = np.concatenate([getattr(episode, name) for episode in episodes])
-    facts = {
-        "constraints": episodes[0].constraints,
-        "episodes": [
-            [episode.scenario.to_dict(), episode.length, episode.success, episode.truncated, episode.metres]
-            for episode in episodes
-        ],
-    }
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
-    temporary.replace(path)
-
-
-def load_round(path: Path) -> list[Episode]:
-    """Read what `save_round` wrote (events are not kept); a damaged file is a ValueError."""
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in (*STORED, "actions", "rewards", "costs")}
-            facts = json.loads(str(file["facts"]))
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or missing ({error}); start in another folder") from error
-    episodes = []
-    ends = np.cumsum([entry[1] for entry in facts["episodes"]])
-    for (scenario, length, success, truncated, metres), end in zip(facts["episodes"], ends, strict=True):
-        part = {name: array[end - length : end] for name, array in arrays.items()}
-        kept = {name: part.pop(name) for name in STORED}
-        episodes.append(
-            Episode(
-                scenario=Scenario.from_dict(scenario),
-                success=success,
-                truncated=truncated,
-                constraints=tuple(facts["constraints"]),
-                events=[],
-                metres=metres,
-                extras=kept,
-                **part,
-            )
-        )
-    return episodes
-
-
 def _save(
     out_dir: Path,
     policy: Any,
     optimiser: torch.optim.Optimizer,
+    auxiliary: AuxiliaryLosses | None,
     rounds: int,
     used: float,
     metrics: Metrics,
@@ -477,13 +446,16 @@ def _save(
     state = {
         "policy": policy.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "auxiliary": auxiliary.state_dict() if auxiliary else {},
         "rounds": rounds,
         "used": used,
     }
     save_atomically(state, out_dir / "imitation.pt")
 
 
-def _load(out_dir: Path, policy: Any, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+def _load(
+    out_dir: Path, policy: Any, optimiser: torch.optim.Optimizer, auxiliary: AuxiliaryLosses | None
+) -> tuple[int, float]:
     """Take over a checkpoint where there is one; return the rounds done and the seconds used."""
     path = out_dir / "imitation.pt"
     if not path.exists():
@@ -492,6 +464,8 @@ def _load(out_dir: Path, policy: Any, optimiser: torch.optim.Optimizer) -> tuple
         state = torch.load(path, weights_only=True)
         policy.load_state_dict(state["policy"])
         optimiser.load_state_dict(state["optimiser"])
+        if auxiliary:
+            auxiliary.load_state_dict(state["auxiliary"])
         return int(state["rounds"]), float(state["used"])
     except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"cannot resume from {path}: {str(error).splitlines()[0]}") from error

@@ -39,6 +39,9 @@ class ImitationConfig:
         dropout: share of a token, and of what each layer of the decoder adds to it, that is left out while
             learning. The expert knows the map: without dropout its ways through a home are learned by heart.
         max_grad_norm: clip of the gradient.
+        inverse_dynamics: weight, beside the cross entropy of the actions, of telling which action was done
+            from the maps before and after it.
+        target_distance: weight of telling how far the nearest target is. Both losses are of learning alone.
         weights: weight of an action in the cross entropy where it is not 1. A rare action that does no harm
             when it comes too often may have more; `end` may not: a sampling policy would end too early.
         validation_episodes: scenarios judged greedily and sampled; 0 for none.
@@ -66,6 +69,8 @@ class ImitationConfig:
     weight_decay: float = 0.0
     dropout: float = 0.0
     max_grad_norm: float = 1.0
+    inverse_dynamics: float = 0.0
+    target_distance: float = 0.0
     weights: dict[str, float] = field(default_factory=lambda: {"pick_up": 3.0})
     validation_episodes: int = 48
     validation_every: int = 1
@@ -87,6 +92,7 @@ class ImitationConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         check_range(self, 0.0, 1.0, "noise", "expert_share", "dropout")
         check_range(self, 0.0, math.inf, "rounds", "final_epochs", "rescue_after", "replay", "weight_decay")
+        check_range(self, 0.0, math.inf, "inverse_dynamics", "target_distance")
         check_positive(self, "learning_rate", "max_grad_norm")
         for name, weight in self.weights.items():
             if name not in ACTIONS:

@@ -176,6 +176,10 @@ class HomeVecEnv:
         """(N,) int64, steps in which each home's episode ends; 0 where only a reset can tell."""
         return self._horizons.copy()
 
+    def target_distances(self) -> np.ndarray:
+        """Return (N,) float32, metres from the robot's axis to the box of the nearest target; 0 without."""
+        return np.array([seat.target_distance() for seat in self._seats], np.float32)
+
     @property
     def simulated(self) -> np.ndarray:
         """(N,) bool, whether each home's latest action was simulated, or swept without dynamics."""

@@ -167,6 +167,13 @@ class Seat:
             for entity in entities
         )
 
+    def target_distance(self) -> float:
+        """Return the metres from the robot's axis to the nearest target's box, 0 where there is none."""
+        if self.scenario is None or not len(self.targets):
+            return 0.0
+        (x, y, _), boxes = self.home.pose, self._boxes()
+        return float(min(horizontal_distance(boxes[entity], x, y) for entity in self.targets))
+
     def progress(self) -> float:
         """Return by how many metres the potential has risen since the last call."""
         before, self._potential = self._potential, self._measure_potential()
