@@ -45,7 +45,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=("imitation", "ppo"), help="measure one kind of learning alone")
     parser.add_argument("--task", default="ObjNav", choices=TASKS)
     parser.add_argument("--homes", type=int, default=16, help="of each process")
-    parser.add_argument("--processes", type=int, default=2, help="that play; learning has as many threads")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="+",
+        default=[2],
+        help="that play; learning has as many threads; several in turn",
+    )
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=48, help="episodes an iteration")
     parser.add_argument("--scenarios", type=int, default=96, help="distinct scenarios to draw from")
@@ -62,7 +68,7 @@ def load(arguments: argparse.Namespace, constraints: tuple[str, ...]) -> Any:
 
 
 def measure_ppo(
-    arguments: argparse.Namespace, env: HomeVecEnv, scenarios: list[Scenario], make: Any
+    arguments: argparse.Namespace, env: HomeVecEnv, scenarios: list[Scenario], make: Any, processes: int
 ) -> list[Row]:
     """Return a row for each counted iteration of constrained PPO."""
     rows: list[Row] = []
@@ -79,13 +85,13 @@ def measure_ppo(
     with tempfile.TemporaryDirectory() as folder:
         train(
             config, load(arguments, env.constraints), env, scenarios, [], folder, report,
-            make_env=make, processes=arguments.processes,
+            make_env=make, processes=processes,
         )  # fmt: skip
     return rows
 
 
 def measure_imitation(
-    arguments: argparse.Namespace, env: HomeVecEnv, scenarios: list[Scenario], make: Any
+    arguments: argparse.Namespace, env: HomeVecEnv, scenarios: list[Scenario], make: Any, processes: int
 ) -> list[Row]:
     """Return a row for each counted round of imitation: new samples by the time to play and to learn."""
     rows: list[Row] = []
@@ -106,7 +112,7 @@ def measure_imitation(
     with tempfile.TemporaryDirectory() as folder:
         imitate(
             config, load(arguments, env.constraints), env, scenarios, folder, on_round=report,
-            make_env=make, processes=arguments.processes,
+            make_env=make, processes=processes,
         )  # fmt: skip
     return rows
 
@@ -119,7 +125,7 @@ def row_of(kind: str, number: int, steps: float, seconds: float, shares: dict[st
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
-    """Run both kinds of learning here."""
+    """Run both kinds of learning here, with each number of processes."""
     torch.set_num_threads(1)
     # Not proven: the expert's time is no part of what is measured.
     stream = scenario_stream(arguments.task, seed=0, prove=False)
@@ -128,8 +134,13 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     make = functools.partial(HomeVecEnv, arguments.task, arguments.homes, resolution=resolution)
     env = make()
     print(f"{'learning':<10}{'iteration':>9}{'samples/s':>11}{'collect':>9}{'update':>8}")
-    rows = [] if arguments.only == "ppo" else measure_imitation(arguments, env, scenarios, make)
-    rows += [] if arguments.only == "imitation" else measure_ppo(arguments, env, scenarios, make)
+    rows: list[Row] = []
+    kinds = {"imitation": measure_imitation, "ppo": measure_ppo}
+    for processes in arguments.processes:
+        for kind, learn in kinds.items():
+            if arguments.only in (None, kind):
+                found = learn(arguments, env, scenarios, make, processes)
+                rows += [row | {"processes": processes} for row in found]
     env.close()
     return rows
 
@@ -178,7 +189,8 @@ def main() -> None:
         for policy, speed in zip(arguments.policy.split(","), ours, strict=True):
             print(f"{policy}: ratio {speed / there:.2f}")
     elif arguments.only != "imitation":
-        ppo = [row for row in rows if row["learning"] == "ppo"]
+        last = arguments.processes[-1]
+        ppo = [row for row in rows if (row["learning"], row["processes"]) == ("ppo", last)]
         seconds = sum(row["steps"] / row["samples_per_s"] for row in ppo)
         print(f"samples_per_s {sum(row['steps'] for row in ppo) / seconds:.1f}")
 
