@@ -5,6 +5,7 @@
 Processor time on one thread, medians; 16 homes at once, random pictures, untrained weights. Looking is all
 that comes before the trunk: encoder, memory, futile actions; its arithmetic is counted by PyTorch, a
 multiplication and an addition as two. Learning is a pass of imitation over stored features, forward and back.
+The check is that of whether a policy fits an environment, which ends with a decision about blank pictures.
 """
 
 import argparse
@@ -19,10 +20,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from safevla.policy.presets import PRESETS, make_policy
+from safevla.policy.protocol import check_compatible
 from safevla.policy.text import EMBEDDING_SIZE
 from safevla.policy.trunk import SequenceBatch
 from safevla.policy.vla import VisionLanguageActionPolicy
 from safevla.runs import code_version, machine, write_json
+from safevla.tasks.env import HomeVecEnv
 from safevla.types import ACTIONS, NO_ACTION, Observation
 
 HOMES, STEPS = 16, 60
@@ -67,7 +70,8 @@ def learn(policy: VisionLanguageActionPolicy, batch: SequenceBatch) -> None:
 
 def measure(preset: str, repeats: int) -> dict[str, Any]:
     """Return the row of a preset."""
-    policy = make_policy(preset, ())
+    env = HomeVecEnv("ObjNav", 1, resolution=PRESETS[preset].picture)
+    policy = make_policy(preset, env.constraints)
     encoder = policy.encoder
     assert encoder is not None
     seen = observed(policy, np.random.default_rng(0))
@@ -98,6 +102,7 @@ def measure(preset: str, repeats: int) -> dict[str, Any]:
         "looking, ms a step": round(looking / HOMES, 3),
         "deciding, ms a step": round(deciding / HOMES, 3),
         "learning, ms a step": round(learning / (HOMES * STEPS), 3),
+        "compatibility check, ms": round(median_ms(lambda: check_compatible(policy, env), 3), 1),
     }
 
 
