@@ -7,21 +7,7 @@ processes=${2:-2}
 seed=${3:-0}
 tasks=ObjNav,PickUp,Fetch
 export OMP_NUM_THREADS=1
-mkdir -p "$out"
-
-# stage NAME COMMAND: runs it, and adds to minutes.txt what it took, interrupted or not.
-record() {
-  [ -z "${name:-}" ] || echo "$name $(( ($(date +%s) - began + 30) / 60 ))" | tee -a "$out/minutes.txt"
-  name=
-}
-trap record EXIT
-stage() {
-  name=$1
-  began=$(date +%s)
-  shift
-  "$@"
-  record
-}
+source "$(dirname "$0")/stage.sh"
 
 # Perception: half of the pictures are of things that a robot may be sent for, from near, a third in drawn colours.
 stage pretrain safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
