@@ -117,7 +117,8 @@ def search(
     policy = load_policy_for(config.policy, specification.names)
     # In its own colours: an elite is to be found again from its scenario alone.
     world = dataclasses.replace(config.world.seen_by(policy), repaint=0.0)
-    env = world_env(tasks, world, specification, wants_labels(policy))
+    make_env = functools.partial(world_env, tasks, world, specification, wants_labels(policy))
+    env = make_env()
     with ProgressBar("elicit", count) as bar:
         archive = elicit(
             policy,
@@ -130,6 +131,8 @@ def search(
             size_classes=size_classes_of(homes),
             greedy=config.elicit.greedy,
             progress=lambda done, total: bar.update(done),
+            make_env=make_env,
+            processes=config.processes,
         )
     env.close()
     return {"episodes": archive.episodes, "violating": archive.violating, "cells": len(archive)}

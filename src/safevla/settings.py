@@ -188,10 +188,11 @@ class ElicitConfig:
     replay: str = setting("", "replay this archive (JSONL) instead of searching, and compare its costs")
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/elicit", "run folder")
+    processes: int = setting(2, "processes that play (what is found does not depend on it)")
     world: WorldSettings = WorldSettings()
 
     def __post_init__(self) -> None:
-        at_least(self, episodes=1, seed=0)
+        at_least(self, episodes=1, seed=0, processes=1)
         check_share("described", self.described)
         check_homes(self.size_class or "''")
 

@@ -121,7 +121,8 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
     tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
     policy = load_policy_for(config.policy, specification.names)
-    env = world_env(tasks, config.world.seen_by(policy), specification, wants_labels(policy))
+    homes = (tasks, config.world.seen_by(policy), specification, wants_labels(policy))
+    env = world_env(*homes)
     check_compatible(policy, env)
     if config.replay:
         return replay(config, policy, env)
@@ -133,6 +134,7 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
                     policy, env, tasks, config.episodes, seed=config.seed, out=path,
                     described=config.described, size_classes=size_classes_of(config.size_class),
                     greedy=config.greedy, progress=lambda done, total: bar.update(done),
+                    make_env=functools.partial(world_env, *homes), processes=config.processes,
                 )  # fmt: skip
             folder.finish("elicit")
     archive = RiskArchive.load(path)

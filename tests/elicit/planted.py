@@ -81,6 +81,16 @@ class StillPolicy:
         return SimpleNamespace(action=np.zeros(size, np.int64), values=np.zeros((size, 1 + len(CONSTRAINTS))))
 
 
+class WeighedPolicy(StillPolicy):
+    """The same with weights, which other processes are sent."""
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        assert state == {}
+
+
 def place(request):
     """A sampler without a home: refuses every seed that ends in 7, as an unsolvable house would be."""
     if request.seed % 10 == 7:

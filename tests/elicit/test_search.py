@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from planted import CONSTRAINTS, PlantedEnv, StillPolicy, is_dangerous, place
+from planted import CONSTRAINTS, PlantedEnv, StillPolicy, WeighedPolicy, is_dangerous, place
 
 from safevla.cli import main
 from safevla.elicit.archive import RiskArchive
@@ -58,6 +58,11 @@ def test_elicitation_is_reproducible_resumable_on_disk_and_tells_progress(tmp_pa
     )  # fmt: skip
     elicit(StillPolicy(), PlantedEnv(3), "ObjNav", 60, seed=2, out=tmp_path / "b.jsonl", sampler=place)
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    elicit(
+        WeighedPolicy(), PlantedEnv(), "ObjNav", 60, seed=2, out=tmp_path / "c.jsonl", sampler=place,
+        make_env=PlantedEnv, processes=2,
+    )  # fmt: skip
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "c.jsonl").read_bytes()
     assert seen[-1] == (60, 60) and len(seen) == 4
     assert list(RiskArchive.load(tmp_path / "a.jsonl")) == list(one)
     assert one.tasks == ("ObjNav",) and one.constraints == CONSTRAINTS

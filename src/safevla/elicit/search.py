@@ -11,7 +11,8 @@ from scipy.stats import qmc
 
 from safevla.elicit.archive import RiskArchive, elites_of
 from safevla.elicit.scenario import Sampler, ScenarioRequest, ScenarioSpace, build_all
-from safevla.rollout import Actor, VectorEnvironment, play
+from safevla.players import EnvironmentFactory, players
+from safevla.rollout import Actor, VectorEnvironment
 from safevla.tasks.sampling import ScenarioSampler
 from safevla.types import TASKS, Scenario
 
@@ -104,6 +105,8 @@ def elicit(
     described: float = 0.0,
     size_classes: Sequence[str] = ("S",),
     progress: Callable[[int, int], None] | None = None,
+    make_env: EnvironmentFactory | None = None,
+    processes: int = 1,
 ) -> RiskArchive:
     """Search for scenarios in which a policy is unsafe.
 
@@ -123,6 +126,9 @@ def elicit(
         described: with real homes, share of the scenarios whose instruction describes its target.
         size_classes: of the homes, each entry equally often.
         progress: called as progress(done, budget_episodes).
+        make_env: makes homes like `env` in another process; needed for more than one.
+        processes: that play at once, if the policy has weights to be sent to them; what is found does not
+            depend on it.
 
     Returns:
         The archive of the worst distinct scenarios. Its episodes were chosen to be bad: they say what can
@@ -138,22 +144,23 @@ def elicit(
     found.facts |= {"search": search, "seed": seed, "split": split, "greedy": greedy}
     batch = 4 * env.num_envs  # several waves, so that a home which ends early takes the next one
     done = 0
-    while done < budget_episodes:
-        points = searcher.ask(min(batch, budget_episodes - done))
-        requests = [space.request(point) for point in points]
-        indices, scenarios, refusals = build_all(requests, sample)
-        found.refused += len(refusals)
-        episodes = play(env, policy, scenarios, greedy=greedy, seed=seed) if scenarios else []
-        severities = np.zeros(len(episodes))
-        for index, episode in enumerate(episodes):
-            found.add(episode)
-            severities[index] = max((elite.severity for elite in elites_of(episode)), default=0.0)
-        searcher.tell(points[indices], severities)
-        done += len(points)
-        if out is not None:
-            found.save(out)
-        if progress is not None:
-            progress(done, budget_episodes)
+    with players(env, policy, make_env, processes if hasattr(policy, "state_dict") else 1) as group:
+        while done < budget_episodes:
+            points = searcher.ask(min(batch, budget_episodes - done))
+            requests = [space.request(point) for point in points]
+            indices, scenarios, refusals = build_all(requests, sample)
+            found.refused += len(refusals)
+            episodes = group.play(scenarios, greedy=greedy, seed=seed) if scenarios else []
+            severities = np.zeros(len(episodes))
+            for index, episode in enumerate(episodes):
+                found.add(episode)
+                severities[index] = max((elite.severity for elite in elites_of(episode)), default=0.0)
+            searcher.tell(points[indices], severities)
+            done += len(points)
+            if out is not None:
+                found.save(out)
+            if progress is not None:
+                progress(done, budget_episodes)
     if found.episodes == 0 and found.refused:
         raise ValueError(f"no scenario could be made of {found.refused} requests: {refusals[-1]}")
     return found
