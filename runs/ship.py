@@ -25,6 +25,7 @@ from safevla.assure.evaluate import (
     compare,
     constraints_of,
     load_table,
+    scenarios_hash,
     summarise,
     summarise_classes,
     summarise_descriptions,
@@ -59,21 +60,30 @@ def ship_results(align: Path) -> None:
     write("table1", head | {"rows": rows})
 
 
-def ship_judged(folder: Path, name: str) -> None:
+def ship_judged(folder: Path, name: str, *also: Path) -> None:
     """Write the summary of an `assure` run; the last policy is compared with the first, or isa with rl.
 
     `against_the_first` compares each with the first, all tasks together and each alone.
 
     A policy `NAME-1` is `NAME` again, trained with seed 1: its episodes are pooled with those of `NAME`; in
-    `by_seed` they stand alone, and `comparisons_by_seed` compares each two policies of a seed.
+    `by_seed` they stand alone, and `comparisons_by_seed` compares each two policies of a seed. The policies
+    of the runs in `also`, judged by the same scenarios, are added to those of `folder`.
     """
-    played = load_table(folder / "episodes.parquet")
+    tables = [load_table(one / "episodes.parquet") for one in (folder, *also)]
+    if len({scenarios_hash(table) for table in tables}) > 1:
+        raise SystemExit(f"{folder} and {', '.join(map(str, also))} were not judged by the same scenarios")
+    played = pa.concat_tables(tables, promote_options="default")
     table = pooled(played)
     policies = list(dict.fromkeys(table["policy"].to_pylist()))
     first, second = ("isa", "rl") if {"isa", "rl"} <= set(policies) else (policies[-1], policies[0])
     head = head_of(folder) | {"seeds": sorted(set(table["seed"].to_pylist()))}
+    head["command"] = "; ".join(head_of(one)["command"] for one in (folder, *also))
     numbers: dict[str, Any] = {"rows": summarise(table)}
     if table["policy"] != played["policy"]:
+        head["seeds"] = {
+            "evaluation": head["seeds"],
+            "training": sorted(set(table["training_seed"].to_pylist())),
+        }
         numbers["by_seed"] = summarise(played)
         seeds = zip(played["policy"].to_pylist(), table["training_seed"].to_pylist(), strict=True)
         numbers["comparisons_by_seed"] = [
@@ -180,9 +190,13 @@ def _block(log: list[dict[str, float]], episodes: int) -> dict[str, Any]:
 
 
 def head_of(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says of how it was made; `seeds` has the run's own."""
+    """Return what a run folder says of how it was made; `seeds` has the run's own.
+
+    Where the folder lay is nobody else's concern: in the command it lies in safevla-runs/.
+    """
     seed = tomllib.loads((folder / "config.toml").read_text()).get("seed", 0)
     run = json.loads((folder / "run.json").read_text())
+    run["command"] = run["command"].replace(str(folder.resolve().parent), "safevla-runs")
     judged_on = run["stages"].get("assure")  # which scenarios: their hash, their sets, their size classes
     return (
         {key: run[key] for key in ("command", "code", "machine")}
@@ -232,9 +246,10 @@ if __name__ == "__main__":
         single = kinds.add_parser(kind)
         single.add_argument("folder", type=Path)
         single.add_argument("name")
+        single.add_argument("--also", type=Path, nargs="+", default=[], help="judged: further runs")
     arguments = parser.parse_args()
     if arguments.kind in one_by_one:
-        one_by_one[arguments.kind](arguments.folder, arguments.name)
+        one_by_one[arguments.kind](arguments.folder, arguments.name, *arguments.also)
     else:
         ship_policy(arguments.imitate, "imitation")
         for method in ("rl", "isa"):
