@@ -64,6 +64,16 @@ def test_focus_brings_the_robot_near_what_it_may_be_sent_for(batch):
     assert near.distance[:, columns].min(1).min() < 1.0
 
 
+def test_what_is_held_is_before_the_manipulation_camera(batch):
+    held = ViewSampler(0, homes=3, focus=1.0, held=1.0).draw(40)
+    columns = [CATEGORIES.index(name) for name in TARGET_CATEGORIES]
+
+    def near(pictures):
+        return (pictures.distance[pictures.camera == 1][:, columns] < 0.8).any(1).mean()
+
+    assert near(held) > 0.4 > 2 * near(batch)
+
+
 def test_repainted_pictures_show_the_same_things_in_other_colours():
     sampler = ViewSampler(0, homes=2, repaint=1.0)
     drawn = sampler.draw(40)
@@ -272,6 +282,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
     for changes in (
         {"batch": 15},
         {"focus": 1.5},
+        {"held": -0.1},
         {"repaint": -0.1},
         {"precision": "fp16"},
         {"minutes": 0, "pictures": 0},

@@ -209,6 +209,7 @@ class Trainer:
             self.config.homes,
             size_class=self.config.size_class,
             focus=self.config.focus,
+            held=self.config.held,
             repaint=self.config.repaint,
             scale=self.net.config.scale,
         )

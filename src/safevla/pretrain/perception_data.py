@@ -165,6 +165,7 @@ class ViewSampler:
         vary_light: draw a random light for every picture.
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         focus: share of the places that are near a small thing that a robot may be sent for.
+        held: share of the places at which something small is in the gripper.
         repaint: share of the pictures that show their home in drawn colours and materials.
         scale: labels are read at every so many pixels, as an encoder of this scale gives its maps: they are
             those of a picture that is as much smaller.
@@ -180,6 +181,7 @@ class ViewSampler:
         vary_light: bool = True,
         size_class: str = "S",
         focus: float = 0.0,
+        held: float = 0.1,
         repaint: float = 0.0,
         scale: int = 1,
     ) -> None:
@@ -189,7 +191,7 @@ class ViewSampler:
         self.split, self.resolution, self.homes = split, resolution, homes
         self.size_classes = BENCHMARK_CLASSES if size_class == "all" else size_class
         self.views_per_home, self.vary_light, self.focus = views_per_home, vary_light, focus
-        self.repaint, self.scale = repaint, scale
+        self.held, self.repaint, self.scale = held, repaint, scale
         self._pool = HousePool(capacity=1)
         self._raster = Raster(resolution, resolution)
         self._stages: list[_Stage] = []
@@ -257,8 +259,9 @@ class ViewSampler:
             arm = rng.uniform(*ARM_RANGE) * (rng.random() < 0.8)
         data.qpos[stage.scene.robot.qpos] = joint_values(x, y, yaw, lift, arm, wrist)
         mujoco.mj_kinematics(stage.model, data)
-        if rng.random() < 0.1 and len(stage.small):
-            address = stage.free_joint(int(rng.choice(stage.small)))
+        if rng.random() < self.held and len(stage.small):
+            wanted = self.focus and len(stage.targets) and rng.random() < self.focus
+            address = stage.free_joint(int(rng.choice(stage.targets if wanted else stage.small)))
             if address >= 0:
                 tip = data.site_xpos[stage.scene.robot.tip_site]
                 data.qpos[address : address + 3] = tip - (0, 0, rng.uniform(0.02, 0.12))

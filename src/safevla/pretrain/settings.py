@@ -116,6 +116,8 @@ class PerceptionConfig:
         size_class: of the homes: "S", "M", "L", or "all" in the shares of the benchmark.
         focus: share of the places from which a small thing is looked at that a robot may be sent for, from
             up to 2 m away.
+        held: share of the places at which something small is in the gripper; as often as `focus` says it is
+            what a robot may be sent for.
         repaint: share of the pictures that show their home in drawn colours and materials, so that things are
             known by their form and not by the few colours that training homes have.
         start: folder of an earlier pretraining, or a policy, whose weights this one begins with; blocks that
@@ -135,6 +137,7 @@ class PerceptionConfig:
     homes: int = 64
     size_class: str = "S"
     focus: float = 0.0
+    held: float = 0.1
     repaint: float = 0.0
     start: str = ""
     precision: str = "auto"
@@ -147,7 +150,7 @@ class PerceptionConfig:
             raise ValueError(f"precision {self.precision!r} is unknown, choose auto, fp32 or bf16")
         if self.size_class not in ("S", "M", "L", "all"):
             raise ValueError(f"size_class {self.size_class!r} is unknown, choose S, M, L or all")
-        check_range(self, 0.0, 1.0, "focus", "repaint")
+        check_range(self, 0.0, 1.0, "focus", "held", "repaint")
         check_positive(self, "learning_rate")
         if self.batch < 2 or self.batch % 2 or self.workers < 1:
             raise ValueError("batch must be an even number of pictures and workers at least 1")
