@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -15,6 +16,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
+from safevla.assure.figures import smooth
 from safevla.assure.statistics import wilson
 from safevla.types import TASKS
 
@@ -52,6 +54,9 @@ def draw_imitation(axes: Axes, data: Any) -> None:
             elinewidth=0.7, capsize=2, label=task,
         )  # fmt: skip
         axes.axhline(aim, color=COLOURS[task], linewidth=0.7, linestyle=(0, (4, 3)))
+    axes.plot(
+        [row["steps"] for row in judged], [row["SR greedy"] for row in judged], color="black", label="all"
+    )
     axes.set_title(f"imitation, {episodes} validation scenarios a task")
     axes.set_xlabel("steps of demonstrations and corrections")
     axes.set_ylabel("success, greedy (dashed: aimed at)")
@@ -61,10 +66,9 @@ def draw_learning(axes: Axes, data: Any) -> None:
     """Draw success on the mixture that is learned from, over the steps of each method."""
     for method in ("rl", "isa"):
         rows = [row for row in data["curve"] if row["method"] == method]
-        axes.plot(
-            [row["steps"] for row in rows], [row["SR, mixture"] for row in rows], color=COLOURS[method],
-            label=method,
-        )  # fmt: skip
+        steps, rates = [row["steps"] for row in rows], np.array([row["SR, mixture"] for row in rows])
+        axes.plot(steps, rates, color=COLOURS[method], alpha=0.3, linewidth=0.8)
+        axes.plot(steps, smooth(rates), color=COLOURS[method], label=method)
     axes.set_title("then reinforcement learning, on its mixture")
     axes.set_xlabel("steps of each method")
     axes.set_ylabel("success, sampled")
@@ -74,8 +78,8 @@ def main() -> None:
     """Draw both panels."""
     with matplotlib.rc_context(SETTINGS):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
-        draw_imitation(left, read("chores_script_imitation"))
-        draw_learning(right, read("chores_script_align"))
+        draw_imitation(left, read("imitation_chores_seed1"))
+        draw_learning(right, read("chores_align_seed1"))
         for axes in (left, right):
             axes.set_ylim(0, 1)
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))

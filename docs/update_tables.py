@@ -81,6 +81,7 @@ def result_table(name: str, key: str, data: Mapping[str, Any]) -> str:
         "described_val",
         "chores_val",
         "chores_masked_val",
+        "chores_two_seeds_val",
         "chores_further_val",
         "seeing",
     ):
