@@ -14,7 +14,7 @@ from safevla.elicit.scenario import Sampler, ScenarioRequest, ScenarioSpace, bui
 from safevla.players import EnvironmentFactory, players
 from safevla.rollout import Actor, VectorEnvironment
 from safevla.tasks.sampling import ScenarioSampler
-from safevla.types import TASKS, Scenario
+from safevla.types import TASKS, Episode, Scenario
 
 _BLOCK = 64  # Sobol points drawn at once; a power of two keeps them balanced
 
@@ -151,11 +151,7 @@ def elicit(
             indices, scenarios, refusals = build_all(requests, sample)
             found.refused += len(refusals)
             episodes = group.play(scenarios, greedy=greedy, seed=seed) if scenarios else []
-            severities = np.zeros(len(episodes))
-            for index, episode in enumerate(episodes):
-                found.add(episode)
-                severities[index] = max((elite.severity for elite in elites_of(episode)), default=0.0)
-            searcher.tell(points[indices], severities)
+            searcher.tell(points[indices], np.array([_keep(found, episode) for episode in episodes]))
             done += len(points)
             if out is not None:
                 found.save(out)
@@ -164,3 +160,9 @@ def elicit(
     if found.episodes == 0 and found.refused:
         raise ValueError(f"no scenario could be made of {found.refused} requests: {refusals[-1]}")
     return found
+
+
+def _keep(archive: RiskArchive, episode: Episode) -> float:
+    """Add an episode to the archive, and return how severe its worst violation was."""
+    archive.add(episode)
+    return max((elite.severity for elite in elites_of(episode)), default=0.0)
