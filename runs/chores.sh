@@ -11,7 +11,7 @@ source "$(dirname "$0")/stage.sh"
 
 # Perception: half of the pictures are of things that a robot may be sent for, from near, a third in drawn colours.
 stage pretrain safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
-  --perception.pictures 1000000 --perception.workers "$processes" --seed "$seed" --out "$out/pretrain" --resume
+  --perception.pictures 250000 --perception.workers "$processes" --seed "$seed" --out "$out/pretrain" --resume
 
 # Behaviour: demonstrations of the expert, then DAgger in small rounds.
 stage imitate safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encoder.pt" --processes "$processes" \
