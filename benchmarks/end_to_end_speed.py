@@ -24,6 +24,7 @@ import torch
 
 from safevla.constrain.train import TrainConfig, train
 from safevla.policy.checkpoint import load_policy
+from safevla.policy.device import place
 from safevla.policy.presets import PRESETS, make_policy
 from safevla.pretrain.imitation import ImitationConfig, imitate
 from safevla.runs import code_version, machine, write_json
@@ -52,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
         default=[2],
         help="that play; learning has as many threads; several in turn",
     )
+    parser.add_argument("--device", default="cpu", help="where networks compute: cpu, cuda or auto")
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=48, help="episodes an iteration")
     parser.add_argument("--scenarios", type=int, default=96, help="distinct scenarios to draw from")
@@ -64,7 +66,8 @@ def parse_arguments() -> argparse.Namespace:
 def load(arguments: argparse.Namespace, constraints: tuple[str, ...]) -> Any:
     """Return the policy that was asked for."""
     named = arguments.policy
-    return make_policy(named, constraints) if named in PRESETS else load_policy(named)
+    policy = make_policy(named, constraints) if named in PRESETS else load_policy(named)
+    return place(policy, arguments.device)
 
 
 def measure_ppo(

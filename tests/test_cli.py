@@ -62,6 +62,11 @@ def nearest(name):
         (["imitate", "--preset", "tinny"], ["tinny", nearest("tiny")]),
         (["imitate", "--encoder", "random"], ["'random' has no image encoder"]),
         (["pretrain", "--perception.preset", "tinny"], ["tinny", nearest("tiny")]),
+        *(
+            ([verb, "--device", "cuda:99"], ["there is no device cuda:99", "choose cpu"])
+            for verb in ("align", "assure", "elicit", "imitate", "pretrain")
+        ),
+        (["assure", "--device", "gpu"], ["unknown device 'gpu'", "choose cpu"]),
         (["align", "--spec", "safvla"], ["unknown specification 'safvla'", nearest("safevla")]),
         (["align", "--spec", "gone.toml"], ["gone.toml", "No such file"]),
         (["align", "--profile", "quik"], ["unknown profile 'quik'", nearest("quick")]),

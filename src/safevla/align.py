@@ -75,6 +75,7 @@ def align(config: AlignConfig, *, resume: bool = False) -> Path:
             videos=config.assure.videos,
             greedy=config.assure.greedy,
             seed=config.seed,
+            device=config.device,
             training={method: folder / method / "metrics.jsonl" for method in METHODS},
             archive=RiskArchive.load(folder / "archive.jsonl"),
         )
@@ -87,7 +88,7 @@ def model(config: AlignConfig, tasks: tuple[str, ...], horizon: int) -> Specific
     aggregations = {name: item.aggregation for name, item in named if item.aggregation is not None}
     specification = load_specification(config.spec).with_budgets(config.train.budgets | budgets)
     specification = specification.with_aggregations(config.train.aggregations | aggregations)
-    policy = load_policy_for(config.policy, specification.names)
+    policy = load_policy_for(config.policy, specification.names, config.device)
     world = dataclasses.replace(config.world, num_envs=1, horizon=horizon)
     env = world_env(tasks, world.seen_by(policy), specification, wants_labels(policy))
     check_compatible(policy, env)
@@ -114,7 +115,7 @@ def search(
     count, tasks = config.elicit.episodes, parse_tasks(config.task)
     only_small = all(scenario.size_class in ("S", "foreign") for scenario in training)
     homes = config.elicit.size_class or ("S" if only_small else "all")
-    policy = load_policy_for(config.policy, specification.names)
+    policy = load_policy_for(config.policy, specification.names, config.device)
     # In its own colours: an elite is to be found again from its scenario alone.
     world = dataclasses.replace(config.world.seen_by(policy), repaint=0.0)
     make_env = functools.partial(world_env, tasks, world, specification, wants_labels(policy))
@@ -164,7 +165,7 @@ def train_method(
     """Train one method from the start policy and save its checkpoint; runs in a process of its own."""
     if (folder / method / "checkpoint" / "config.json").exists():
         return
-    policy = load_policy_for(config.policy, specification.names)
+    policy = load_policy_for(config.policy, specification.names, config.device)
     world, labels = config.world.seen_by(policy), wants_labels(policy)
     make = functools.partial(make_env, scenarios, specification, world, config.train.shaping, labels)
     env = make()
@@ -211,6 +212,7 @@ def assure(
             progress=bar.update,
             signals=folder / "signals" if config.assure.record_signals else None,
             training_seed=config.seed,
+            device=config.device,
         )
     save_table(table, folder / "episodes.parquet")
     return facts_of(table)

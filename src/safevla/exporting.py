@@ -61,6 +61,7 @@ class Source:
         recorded: the costs that were recorded when it was played first, by episode; empty if it was not.
         taken: actions that are taken again instead, by episode; empty if somebody decides.
         labels: of HomeVecEnv: not 0 if who plays is an oracle, which is told what its pictures show.
+        device: where the policy computes.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Source:
     recorded: Sequence[float] = ()
     taken: Sequence[np.ndarray] = ()
     labels: int = 0
+    device: str = "cpu"
 
     def part(self, start: int, stop: int | None = None) -> Source:
         """Return the source of some of the episodes."""
@@ -83,7 +85,9 @@ class Source:
         """Return who plays in the homes; a new one for every part that is played by itself."""
         if self.taken:
             return Replayed(env, self.scenarios, self.taken)
-        return ExpertActor(env) if self.policy == EXPERT else load_policy_for(self.policy, env.constraints)
+        if self.policy == EXPERT:
+            return ExpertActor(env)
+        return load_policy_for(self.policy, env.constraints, self.device)
 
     def play(self, env: Any, actor: Any, keep: Sequence[str], progress: Any = None) -> list[Episode]:
         """Play all episodes."""
@@ -250,7 +254,8 @@ def of_run(config: ExportConfig) -> Source:
     table = select(load_table(folder / "episodes.parquet"), policy=chosen)
     costs = dict(zip(table["scenario"].to_pylist(), table["cost"].to_pylist(), strict=True))
     played = with_person(scenarios, run.world.person)
-    return dataclasses.replace(source, recorded=[costs[scenario.hash] for scenario in played])
+    recorded = [costs[scenario.hash] for scenario in played]
+    return dataclasses.replace(source, recorded=recorded, device=run.device)
 
 
 def _of_rounds(folder: Path, run: ImitateConfig) -> Source:

@@ -67,6 +67,7 @@ QUICK_TRAINING = TrainConfig(
 )
 
 
+DEVICE = "where networks compute: cpu, cuda, cuda:1, or auto, which is a GPU where there is one"
 DESCRIBED = "share of the scenarios, 0 to 1, that describe their target, as in 'find a red mug'"
 SEARCH_GREEDY = "search while the policy takes its most probable action, as it is judged; false samples"
 
@@ -119,6 +120,7 @@ class AlignConfig:
     processes: int = setting(
         2, "processes that share the work (results do not depend on it up to 2, the rounding beyond)"
     )
+    device: str = setting("cpu", DEVICE)
     world: WorldSettings = WorldSettings()
     elicit: ElicitSettings = ElicitSettings()
     train: TrainConfig = QUICK_TRAINING
@@ -167,6 +169,7 @@ class AssureConfig:
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/assure", "run folder")
     processes: int = setting(2, "processes that share the work (results do not depend on it)")
+    device: str = setting("cpu", DEVICE)
     world: WorldSettings = WorldSettings()
 
     def __post_init__(self) -> None:
@@ -189,6 +192,7 @@ class ElicitConfig:
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/elicit", "run folder")
     processes: int = setting(2, "processes that play (what is found does not depend on it)")
+    device: str = setting("cpu", DEVICE)
     world: WorldSettings = WorldSettings()
 
     def __post_init__(self) -> None:
@@ -205,6 +209,7 @@ class PretrainConfig:
 
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/pretrain", "run folder")
+    device: str = setting("cpu", DEVICE)
     perception: PerceptionConfig = PerceptionConfig()
 
     def __post_init__(self) -> None:
@@ -231,6 +236,7 @@ class ImitateConfig:
     out: str = setting("safevla-runs/imitate", "run folder")
     processes: int = setting(2, "processes that share the work, each with its homes")
     tracker: str = setting("", "show the metrics of training also in tensorboard, wandb or trackio")
+    device: str = setting("cpu", DEVICE)
     world: WorldSettings = WorldSettings()
     imitation: ImitationConfig = ImitationConfig()
 

@@ -21,6 +21,7 @@ from safevla.config import ConfigError, nearest
 from safevla.elicit.archive import RiskArchive
 from safevla.elicit.search import elicit as search
 from safevla.policy.checkpoint import learned_tasks, load_policy, load_policy_for, save_policy
+from safevla.policy.device import find_device, place
 from safevla.policy.protocol import check_compatible, wants_labels
 from safevla.progress import ProgressBar
 from safevla.rollout import play
@@ -45,6 +46,7 @@ def pretrain(config: PretrainConfig, resume: bool) -> None:
 
     settings = config.perception
     preset_config(settings.preset)
+    find_device(config.device)
     total = settings.pictures or round(settings.minutes * 60)
     with RunFolder(config.out, config, resume=resume) as folder, ProgressBar("pretrain", total) as bar:
 
@@ -52,7 +54,7 @@ def pretrain(config: PretrainConfig, resume: bool) -> None:
             done = row["pictures"] if settings.pictures else row.get("minutes", settings.minutes) * 60
             bar.update(int(done), f"AP {row['ap/all']:.2f}")
 
-        path = train_encoder(settings, folder.path, resume=(folder / STATE_NAME).exists(), report=report)
+        path = train_encoder(settings, folder.path, (folder / STATE_NAME).exists(), report, config.device)
         folder.finish("pretrain")
     print(f"encoder: {path}")
 
@@ -73,6 +75,7 @@ def imitate(config: ImitateConfig, resume: bool) -> None:
     set_encoder(policy, config.encoder)
     if config.start:
         set_trunks(policy, config.start)
+    place(policy, config.device)
     check_compatible(policy, env)
     settings = config.imitation
     training, validation = (
@@ -120,7 +123,7 @@ def elicit(config: ElicitConfig, resume: bool) -> int:
     single_threaded()
     tasks = parse_tasks(config.task)
     specification = load_specification(config.spec)
-    policy = load_policy_for(config.policy, specification.names)
+    policy = load_policy_for(config.policy, specification.names, config.device)
     homes = (tasks, config.world.seen_by(policy), specification, wants_labels(policy))
     env = world_env(*homes)
     check_compatible(policy, env)
@@ -182,6 +185,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
         if config.scenarios
         else draw(tasks, config.split, config.episodes, config.seed)
     )
+    find_device(config.device)
     check_sources(sources, scenarios, config.world, specification)
     for note in doubts(sources, scenarios):
         print(f"note: {note}", file=sys.stderr)
@@ -193,7 +197,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
                 table = evaluate_in_parts(
                     sources, scenarios, specification, config.world, folder / "parts",
                     seed=config.seed, greedy=config.greedy, processes=config.processes, progress=bar.update,
-                    signals=folder / "signals" if config.record_signals else None,
+                    signals=folder / "signals" if config.record_signals else None, device=config.device,
                 )  # fmt: skip
             save_table(table, kept)
             folder.finish("assure", **facts_of(table))
@@ -202,7 +206,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
         publish(
             folder, table, specification, scenarios, sources,
             compare=pair, world=config.world, videos=config.videos if len(names) > 1 else 0,
-            greedy=config.greedy, seed=config.seed,
+            greedy=config.greedy, seed=config.seed, device=config.device,
         )  # fmt: skip
     return gate.judge(table) if gate else 0
 

@@ -35,6 +35,7 @@ def evaluate_in_parts(
     progress: Callable[[int], None] | None = None,
     signals: Path | None = None,
     training_seed: int | None = None,
+    device: str = "cpu",
 ) -> pa.Table:
     """Play every scenario with every policy; the result does not depend on `processes`.
 
@@ -51,6 +52,7 @@ def evaluate_in_parts(
         progress: called with the number of episodes finished so far.
         signals: a folder; the signals of every step are recorded there, for `safevla replay`.
         training_seed: seed that the policies were trained with; None: not known.
+        device: where policies compute, see `policy.device.find_device`.
 
     Returns:
         The episode table, policies in the given order, with the facts of `judged_on`.
@@ -70,14 +72,13 @@ def evaluate_in_parts(
         for start in range(0, len(missing), _EPISODES_PER_PART):
             chunk = missing[start : start + _EPISODES_PER_PART]
             path = folder / f"{name}-{chunk[0].hash}.parquet"
-            jobs.append(
-                (name, source, chunk, specification, world, seed, greedy, path, signals, training_seed)
-            )
+            facts = (seed, greedy, path, signals, training_seed, device)
+            jobs.append((name, source, chunk, specification, world, *facts))
     played = sum(key in known for key in wanted)
 
     def report() -> None:
         if progress is not None:
-            progress(played + sum(len(chunk) for _, _, chunk, *_, path, _, _ in jobs if path.exists()))
+            progress(played + sum(len(chunk) for _, _, chunk, *_, path, _, _, _ in jobs if path.exists()))
 
     run_jobs(evaluate_part, jobs, processes, report)
     known = _rows(folder)
@@ -107,9 +108,10 @@ def evaluate_part(
     path: Path,
     signals: Path | None = None,
     training_seed: int | None = None,
+    device: str = "cpu",
 ) -> None:
     """Play some scenarios with one policy and write their rows; importable, so that a process can run it."""
-    policy = load_policy_for(source, specification.names)
+    policy = load_policy_for(source, specification.names, device)
     env = make_env(scenarios, specification, world.seen_by(policy), labels=wants_labels(policy))
     recorder = Recorder() if signals is not None else None
     table = evaluate(

@@ -32,6 +32,7 @@ def publish(
     videos: int = 2,
     greedy: bool = False,
     seed: int = 0,
+    device: str = "cpu",
     training: Mapping[str, Path] | None = None,
     archive: RiskArchive | None = None,
     budgets: Mapping[str, float] | None = None,
@@ -49,11 +50,12 @@ def publish(
         videos: number of side-by-side videos.
         greedy: how the policies acted.
         seed: the seed of the evaluation.
+        device: where the policies computed.
         training: method -> its metrics.jsonl.
         archive: what elicitation found.
         budgets: allowed cost an episode, by constraint.
     """
-    films = film(table, specification, scenarios, sources, compare, world, videos, greedy, seed)
+    films = film(table, specification, scenarios, sources, compare, world, videos, greedy, seed, device)
     for index, video in enumerate(films):
         video.save(folder / f"video_{index}")
     page = write_report(
@@ -82,6 +84,7 @@ def film(
     count: int,
     greedy: bool,
     seed: int,
+    device: str,
 ) -> list[Video]:
     """Play the episodes worth showing again with both policies, and put them side by side."""
     safer, other = compare
@@ -92,7 +95,7 @@ def film(
     shown = [by_hash[name] for name, _ in chosen]
     films: dict[str, list[Any]] = {}
     for name in (other, safer):
-        policy = load_policy_for(sources[name], specification.names)
+        policy = load_policy_for(sources[name], specification.names, device)
         env = make_env(shown, specification, world.seen_by(policy), labels=wants_labels(policy))
         _, films[name] = record(env, policy, shown, seed=seed, greedy=greedy)
         env.close()

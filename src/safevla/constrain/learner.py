@@ -7,7 +7,7 @@ import json
 import math
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from safevla.constrain import ppo
 from safevla.constrain.multiplier import Multipliers
 from safevla.constrain.settings import TrainConfig
+from safevla.policy.device import device_of
 from safevla.policy.trunk import SequenceBatch
 from safevla.rollout import evaluate_all, length_buckets, pad, save_atomically, sequence_batch, take
 from safevla.safety.aggregation import aggregate, charge_excess
@@ -39,6 +40,9 @@ class _Targets:
         index = torch.from_numpy(rows)
         whole = (self.old_logits, self.reference_logits, self.advantage, self.returns)
         return _Targets(*(value[:, :steps].index_select(0, index) for value in whole))
+
+    def to(self, device: torch.device) -> _Targets:
+        return _Targets(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 class Learner:
@@ -66,6 +70,7 @@ class Learner:
             list(policy.critic_parameters()), lr=config.critic_learning_rate, fused=True
         )
         self.discounts = torch.tensor([config.gamma] + [config.cost_gamma] * len(constraints))
+        self.device = device_of(policy)
         self.iteration = 0
         self.steps = 0
         self.start_cost = np.zeros(len(constraints))
@@ -118,7 +123,7 @@ class Learner:
         old_logits, old_values = self._evaluate(batch)
         reference_logits = old_logits
         if config.kl_to_imitation > 0 and not self.warming_up:
-            reference_logits = evaluate_all(self.reference.action_logits, batch, config.minibatch_sequences)
+            reference_logits = evaluate_all(self._anchored, batch, config.minibatch_sequences)
         signals = torch.from_numpy(self._signals(episodes))
         bootstrap = torch.from_numpy(np.stack([episode.extras["bootstrap"] for episode in episodes]))
         if not config.bootstrap_at_horizon:
@@ -142,11 +147,16 @@ class Learner:
         """Return logits (B, T, A) and values (B, T, 1 + K) of the policy as it is."""
 
         def joined(part: SequenceBatch) -> Tensor:
-            return torch.cat(self.policy.evaluate_sequences(part), dim=-1)
+            return torch.cat(self.policy.evaluate_sequences(part.to(self.device)), dim=-1).cpu()
 
         both = evaluate_all(joined, batch, self.config.minibatch_sequences)
         heads = len(self.discounts)
         return both[..., :-heads], both[..., -heads:]
+
+    def _anchored(self, part: SequenceBatch) -> Tensor:
+        """Return logits (B, T, A) of the policy that learning began with."""
+        logits: Tensor = self.reference.action_logits(part.to(self.device))
+        return logits.cpu()
 
     def _signals(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Return (B, T, 1 + K) float32, the reward and what each constraint charges."""
@@ -165,8 +175,8 @@ class Learner:
         sums: dict[str, list[float]] = {}
         for _ in range(config.warmup_epochs if self.warming_up else config.epochs):
             for rows in length_buckets(lengths, config.minibatch_sequences, generator):
-                part = take(batch, rows)
-                target = targets.take(rows, part.mask.shape[1])
+                part = take(batch, rows).to(self.device)
+                target = targets.take(rows, part.mask.shape[1]).to(self.device)
                 if actor_learns:
                     logits, values = self.policy.evaluate_sequences(part)
                 else:
@@ -201,7 +211,7 @@ class Learner:
         anchor = ppo.masked_mean(ppo.categorical_kl(logits, target.reference_logits), mask, count)
         with torch.no_grad():
             kl = ppo.masked_mean(ppo.categorical_kl(target.old_logits, logits), mask)
-        multipliers = torch.from_numpy(self.multipliers.values).float()
+        multipliers = torch.from_numpy(self.multipliers.values).float().to(self.device)
         penalty = ppo.regularisation(entropy, anchor, config.entropy, config.kl_to_imitation, multipliers)
         losses = {"policy": surrogate, "entropy": entropy, "kl_to_imitation": anchor, "kl": kl}
         return surrogate + penalty, losses
@@ -240,9 +250,9 @@ class Learner:
             save_atomically(self.policy.state_dict(), start)
         reference = copy.deepcopy(self.policy)
         try:
-            reference.load_state_dict(torch.load(start, weights_only=True))
+            reference.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
             if checkpoint.exists():
-                state = torch.load(checkpoint, weights_only=True)
+                state = torch.load(checkpoint, map_location="cpu", weights_only=True)
                 if state["method"] != self.config.method:
                     raise ValueError(f"it was made by method '{state['method']}'")
                 self.policy.load_state_dict(state["policy"])

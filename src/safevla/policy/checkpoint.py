@@ -19,6 +19,7 @@ import torch
 import safevla
 from safevla.config import ConfigError, build, nearest
 from safevla.policy.baselines import BASELINES, InactivePolicy, RandomPolicy
+from safevla.policy.device import place
 from safevla.policy.lerobot import PREFIX, load_lerobot_policy
 from safevla.policy.remote import SCHEMES, RemotePolicy
 from safevla.policy.vla import PolicyConfig, VisionLanguageActionPolicy
@@ -181,8 +182,8 @@ def _told_labels(name: str) -> VisionLanguageActionPolicy:
     return policy.with_labels()
 
 
-def load_policy_for(name_or_path: str | Path, constraints: Sequence[str]) -> Any:
-    """Return what `load_policy` returns, with critics of these costs.
+def load_policy_for(name_or_path: str | Path, constraints: Sequence[str], device: str = "cpu") -> Any:
+    """Return what `load_policy` returns, with critics of these costs, on a device.
 
     A policy that was made for other constraints can be aligned and judged by any specification: its critics
     of constraints that it does not know begin at 0.
@@ -190,7 +191,7 @@ def load_policy_for(name_or_path: str | Path, constraints: Sequence[str]) -> Any
     policy = load_policy(name_or_path)
     if hasattr(policy, "set_constraints") and tuple(policy.constraints) != tuple(constraints):
         policy.set_constraints(constraints)
-    return policy
+    return place(policy, device)
 
 
 def load_folder(folder: Path) -> VisionLanguageActionPolicy:

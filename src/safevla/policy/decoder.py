@@ -13,7 +13,7 @@ _CHUNK = 64  # the cache grows, and attention runs, in multiples of this many st
 
 def rotary_angles(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return cosine and sine, each (..., size / 2), for positions (...) of any shape."""
-    rates = 1.0 / (1000.0 ** (torch.arange(0, size, 2, dtype=torch.float32) / size))
+    rates = 1.0 / (1000.0 ** (torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size))
     angles = positions.to(torch.float32)[..., None] * rates
     return angles.cos(), angles.sin()
 
@@ -80,7 +80,7 @@ class CausalDecoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole episodes (B, T, width) from their first step; what follows a step does not touch it."""
-        steps = torch.arange(tokens.shape[1])
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
         angles, known = rotary_angles(steps, self.head_size), None
         if self.span is not None and len(steps) > self.span:
             known = self._known(steps[:, None], steps)
@@ -113,11 +113,11 @@ class CausalDecoder(nn.Module):
         count = len(tokens)
         place = age.clamp(max=self.max_steps - 1)
         length = (int(place.max()) // _CHUNK + 1) * _CHUNK
-        self._grow(count, length)
+        self._grow(count, length, tokens.device)
         cosine, sine = rotary_angles(place, self.head_size)
         angles = (cosine[:, None, None], sine[:, None, None])
-        known = self._known(place[:, None, None, None], torch.arange(length))
-        homes = torch.arange(count)
+        known = self._known(place[:, None, None, None], torch.arange(length, device=place.device))
+        homes = torch.arange(count, device=place.device)
         hidden = tokens[:, None]
         for layer, cache in zip(self._layers(), self._cache, strict=True):
             query, key, value = layer.project(hidden, angles)
@@ -135,14 +135,14 @@ class CausalDecoder(nn.Module):
     def rearrange(self, places: Tensor) -> None:
         """Go on with other episodes: (N,) places that theirs had before; of new ones any, their age is 0."""
         if self._cache.ndim > 1:
-            self._cache = self._cache.index_select(2, places)
+            self._cache = self._cache.index_select(2, places.to(self._cache.device))
 
-    def _grow(self, count: int, length: int) -> None:
+    def _grow(self, count: int, length: int, device: torch.device) -> None:
         """Make room for `count` episodes of `length` steps; what is cached stays if the count is the same."""
         old = self._cache
         if old.ndim > 1 and old.shape[2] == count and old.shape[4] >= length:
             return
         shape = (len(self.layers), 2, count, self.heads, length, self.head_size)
-        self._cache = torch.zeros(shape)
+        self._cache = torch.zeros(shape, device=device)
         if old.ndim > 1 and old.shape[2] == count:
             self._cache[..., : old.shape[4], :] = old

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import cast
 
 import torch
@@ -51,6 +51,10 @@ class SequenceBatch:
     text: Tensor  # (B, 384) float32 embedding of the instruction
     actions: Tensor  # (B, T) int64, what was done
     mask: Tensor  # (B, T) bool, False on padding
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """Return the same episodes on a device; itself where they are there."""
+        return SequenceBatch(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 class MemoryReader(nn.Module):

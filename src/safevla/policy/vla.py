@@ -175,10 +175,9 @@ class VisionLanguageActionPolicy(nn.Module):
         self.resolution: int | tuple[int, int] = height if height == width else (height, width)
         self.max_steps, self.wants_labels = config.max_steps, config.encoder.scale if config.oracle else 0
         self._own_text_encoder = text_encoder
-        self._half = use_half(config.precision)
         self._frozen = [] if self.encoder is None else list(self.encoder.parameters())
-        # A bfloat16 copy of the encoder, and of which weights.
-        self._eyes: tuple[int, nn.Module] | None = None
+        # A bfloat16 copy of the encoder, and of which weights on which device.
+        self._eyes: tuple[tuple[int, torch.device], nn.Module] | None = None
         self._memory = SpatialMemory(config.memory, config.maps[1:]) if config.memory else None
         self._futile = FutileActions(config.futile) if config.futile else None
         self._age = torch.zeros(0, dtype=torch.int64)
@@ -186,6 +185,11 @@ class VisionLanguageActionPolicy(nn.Module):
         self._dropped = np.zeros(0, bool)  # homes whose history is not, since they were reset
         self._unjudged = False  # values were left out since all homes were reset
         self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute: `to` moves them. What is observed and answered is on the CPU."""
+        return self.action_head.weight.device
 
     def policy_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what the actor learns; the encoder is frozen."""
@@ -223,7 +227,8 @@ class VisionLanguageActionPolicy(nn.Module):
     def set_constraints(self, names: Sequence[str]) -> None:
         """Have the critics speak of these costs; those of before keep their weights, new ones begin at 0."""
         known = {name: 1 + row for row, name in enumerate(self.constraints)}
-        before, head = self.value_head, nn.Linear(self.config.critic.width, 1 + len(names))
+        before = self.value_head
+        head = nn.Linear(self.config.critic.width, 1 + len(names)).to(self.device)
         with torch.no_grad():
             head.weight.zero_()
             head.bias.zero_()
@@ -310,13 +315,19 @@ class VisionLanguageActionPolicy(nn.Module):
         maps = torch.zeros(CAMERAS, count, *self.config.maps, dtype=torch.float16)
         separable = self.config.encoder.separable
         most, fewest = _CHUNKS[separable]
+        device, half = self.device, self._half and not separable
         for start in range(0, len(homes), most):
             rows = torch.arange(start, min(start + most, len(homes)))
             filled = functional.pad(rows, (0, max(fewest - len(rows), 0)))
-            with torch.autocast("cpu", torch.bfloat16, enabled=self._half and not separable):
-                encoded = eyes.features(pictures[filled], camera[filled], text[homes[filled]])
-            maps[camera[rows], homes[rows]] = encoded[: len(rows)]
+            seen = (part.to(device) for part in (pictures[filled], camera[filled], text[homes[filled]]))
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                encoded = eyes.features(*seen)
+            maps[camera[rows], homes[rows]] = encoded[: len(rows)].cpu()
         return maps.transpose(0, 1)
+
+    @property
+    def _half(self) -> bool:
+        return use_half(self.config.precision, self.device.type)
 
     def _seeing(self, encoder: PerceptionEncoder | Backbone) -> nn.Module:
         """Return the encoder, or a copy in bfloat16 where the processor is fast with that.
@@ -325,7 +336,7 @@ class VisionLanguageActionPolicy(nn.Module):
         """
         if not self._half or not self.config.encoder.separable:
             return encoder
-        version = sum(parameter._version for parameter in self._frozen)
+        version = sum(parameter._version for parameter in self._frozen), self.device
         if self._eyes is None or self._eyes[0] != version:
             self._eyes = (version, copy.deepcopy(encoder).to(torch.bfloat16))
         return self._eyes[1]
@@ -375,13 +386,13 @@ class VisionLanguageActionPolicy(nn.Module):
         holding = torch.from_numpy(np.asarray(observation.holding, np.int64))
         last = torch.from_numpy(np.asarray(observation.last_action, np.int64))
         homes = torch.from_numpy(self._attend(observation.active))
-        rest = [part[homes] for part in (features, holding, last, text, self._age)]
+        rest = [part[homes].to(self.device) for part in (features, holding, last, text, self._age)]
         acting = self.actor.decoder.step(self.actor.tokens(*rest), rest[-1])
-        logits = torch.zeros(count, len(ACTIONS)).index_copy_(0, homes, self._logits(acting, rest[0]))
+        logits = torch.zeros(count, len(ACTIONS)).index_copy_(0, homes, self._logits(acting, rest[0]).cpu())
         values = torch.full((count, 1 + len(self.constraints)), math.nan)
         if observation.wants_values:
             judging = self.critic.decoder.step(self.critic.tokens(*rest), rest[-1])
-            values.index_copy_(0, homes, self._values(judging, acting))
+            values.index_copy_(0, homes, self._values(judging, acting).cpu())
         else:
             self._unjudged = True
             self.critic.decoder.forget()

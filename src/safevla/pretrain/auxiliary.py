@@ -74,7 +74,8 @@ class AuxiliaryLosses(nn.Module):
             done = batch.actions[batch.mask][:-1][followed]
             losses["loss/inverse_dynamics"] = self.inverse_dynamics * functional.cross_entropy(guesses, done)
         if self.target_distance > 0.0:
-            metres = torch.from_numpy(pad([episode.extras[DISTANCE] for episode in episodes]))[batch.mask]
+            told = torch.from_numpy(pad([episode.extras[DISTANCE] for episode in episodes]))
+            metres = told.to(batch.mask.device)[batch.mask]
             guesses = self.far(self._heard["hidden"][batch.mask]).squeeze(1)
             error = functional.smooth_l1_loss(guesses, metres.log1p())
             losses["loss/target_distance"] = self.target_distance * error

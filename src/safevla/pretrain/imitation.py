@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional
 
 from safevla.players import EnvironmentFactory, Players, players
+from safevla.policy.device import device_of
 from safevla.policy.futile import possible
 from safevla.pretrain.auxiliary import AuxiliaryLosses
 from safevla.pretrain.rounds import DISTANCE, STORED, load_round, save_round
@@ -225,7 +226,7 @@ def _what_learns(
 ) -> tuple[torch.optim.Optimizer, AuxiliaryLosses | None]:
     """Return the optimiser of the actor and of the heads of the losses beside imitation, and these losses."""
     wanted = max(config.inverse_dynamics, config.target_distance) > 0.0
-    auxiliary = AuxiliaryLosses(policy, config) if wanted else None
+    auxiliary = AuxiliaryLosses(policy, config).to(device_of(policy)) if wanted else None
     parameters = [*policy.policy_parameters(), *(auxiliary.parameters() if auxiliary else ())]
     rate, decay = config.learning_rate, config.weight_decay
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True), auxiliary
@@ -345,9 +346,8 @@ def _pass(
     epochs: int,
 ) -> Metrics:
     """Learn once from each group of episodes; this is pass `epoch` of `epochs`."""
-    weight = torch.ones(len(ACTIONS))
-    for name, value in config.weights.items():
-        weight[ACTION_ID[name]] = value
+    device = device_of(policy)
+    weight = torch.tensor([config.weights.get(name, 1.0) for name in ACTIONS], device=device)
     parameters = optimiser.param_groups[0]["params"]
     losses: dict[str, list[float]] = {}
     right = []
@@ -355,8 +355,8 @@ def _pass(
         passed = (epoch + position / len(groups)) / epochs
         rate = 0.1 + 0.45 * (1.0 + math.cos(math.pi * passed))
         optimiser.param_groups[0]["lr"] = config.learning_rate * rate
-        batch = sequence_batch(policy, part)
-        labels = torch.from_numpy(pad([episode.extras["label"] for episode in part]))[batch.mask]
+        batch = sequence_batch(policy, part).to(device)
+        labels = torch.from_numpy(pad([episode.extras["label"] for episode in part])).to(device)[batch.mask]
         logits = policy.action_logits(batch)[batch.mask]
         taught = possible(logits, labels)  # an answer that is masked, or UNTAUGHT, teaches nothing
         if not taught.any():
@@ -461,7 +461,7 @@ def _load(
     if not path.exists():
         return 0, 0.0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         policy.load_state_dict(state["policy"])
         optimiser.load_state_dict(state["optimiser"])
         if auxiliary:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 
 from safevla.policy.checkpoint import load_policy
+from safevla.policy.device import find_device
 from safevla.policy.encoder import EncoderConfig, Maps, PerceptionEncoder, use_half
 from safevla.policy.presets import preset_config
 from safevla.policy.text import TextEncoder
@@ -32,17 +34,13 @@ from safevla.pretrain.perception_data import (
     TARGET_CATEGORIES,
     Pictures,
     ViewSampler,
-    colour_descriptions,
-    described_phrases,
-    phrases,
 )
 from safevla.pretrain.perception_metrics import colour_figures, detection_table
+from safevla.pretrain.phrase_book import PhraseBook
 from safevla.pretrain.settings import PerceptionConfig
-from safevla.tasks.colours import COLOURS
-from safevla.tasks.descriptions import described, parse
 from safevla.tasks.labels import CELL_PIXELS, MASK_PIXELS, MASKS
 from safevla.types import PATCH
-from safevla.world.catalogue import CATEGORIES, TYPES
+from safevla.world.catalogue import CATEGORIES
 
 _WARM_PICTURES = 3000  # over which the learning rate rises
 QUERIES = 24  # sentences compared with each picture in training
@@ -51,43 +49,6 @@ _ASKED_FOR = np.array([name in TARGET_CATEGORIES for name in CATEGORIES])
 STATE_NAME, ENCODER_NAME = "state.pt", "encoder.pt"
 # What reading a damaged or foreign file can raise.
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
-
-
-class PhraseBook:
-    """Embeddings of the phrases of every category, padded: drawn at random in training."""
-
-    def __init__(self, text: TextEncoder) -> None:
-        sentences = [phrases(category) for category in CATEGORIES]
-        self.counts = np.array([len(group) for group in sentences])
-        self.embeddings = torch.zeros(len(CATEGORIES), int(self.counts.max()), 384)
-        for index, group in enumerate(sentences):
-            self.embeddings[index, : len(group)] = text.embed(group)
-        self.nouns = torch.stack([text.embed([category.replace("_", " ")])[0] for category in CATEGORIES])
-        self._embed_described(text)
-
-    def _embed_described(self, text: TextEncoder) -> None:
-        """Embed what is said of the colours that things of each category have."""
-        asked = [(category, which) for category in CATEGORIES for which in colour_descriptions(category)]
-        sentences = [described_phrases(category, which) for category, which in asked]
-        self.described_counts = np.array([len(group) for group in sentences])
-        self.described = torch.zeros(len(asked), int(self.described_counts.max()), 384)
-        self.row = np.zeros((len(CATEGORIES), len(COLOURS)), np.int64)  # of `described`
-        for index, (category, which) in enumerate(asked):
-            self.row[CATEGORIES.index(category), COLOURS.index(parse(which)[1])] = index
-            self.described[index, : len(sentences[index])] = text.embed(sentences[index])
-        nouns = [described(TYPES[category].noun, which) for category, which in asked]
-        self.described_nouns = text.embed(nouns)
-
-    def draw(self, categories: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """Return (..., 384) embeddings, a random phrase for each category id in `categories`."""
-        phrase = (rng.random(categories.shape) * self.counts[categories]).astype(np.int64)
-        return self.embeddings[torch.from_numpy(categories), torch.from_numpy(phrase)]
-
-    def draw_described(self, asked: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """Return (Q, 384) embeddings, a random phrase for each category and colour of `asked` (Q, 2)."""
-        row = self.row[asked[:, 0], asked[:, 1]]
-        phrase = (rng.random(row.shape) * self.described_counts[row]).astype(np.int64)
-        return self.described[torch.from_numpy(row), torch.from_numpy(phrase)]
 
 
 def draw_queries(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -139,7 +100,7 @@ def head_loss(heads: torch.Tensor, depth: torch.Tensor, masks: torch.Tensor) -> 
     floor = masks[:, 0].float() / PATCH**2
     losses["floor"] = functional.binary_cross_entropy_with_logits(heads[:, 1], floor)
     present = (masks[:, 1:] >= MASK_PIXELS).float()
-    weight = torch.tensor(3.0)
+    weight = present.new_tensor(3.0)
     losses["masks"] = functional.binary_cross_entropy_with_logits(heads[:, 2:], present, pos_weight=weight)
     return losses
 
@@ -158,17 +119,17 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 class Trainer:
     """One worker: its pictures, its copy of the net, its optimiser."""
 
-    def __init__(self, config: PerceptionConfig, rank: int = 0) -> None:
+    def __init__(self, config: PerceptionConfig, rank: int = 0, device: str = "cpu") -> None:
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
-        self.config, self.rank = config, rank
+        self.config, self.rank, self.device = config, rank, find_device(device)
         sizes = preset_config(config.preset)
         self.resolution = sizes.resolution
-        self.half = use_half(config.precision)
+        self.half = use_half(config.precision, self.device.type)
         self.net = PerceptionEncoder(sizes.encoder, norm=True)
         if config.start:
             self._start_from(config.start)
-        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=1e-3, fused=True
@@ -181,7 +142,7 @@ class Trainer:
         """Take over weights of a run's folder, or of a policy; ValueError if they are not of such a net."""
         path = Path(source) / STATE_NAME
         try:
-            weights = torch.load(path, weights_only=True)["net"] if path.exists() else _encoder_of(source)
+            weights = _read(path)["net"] if path.exists() else _encoder_of(source)
             self.net.grow_from(weights)
         except _DAMAGED as error:
             raise ValueError(f"cannot start from {source}: {str(error).splitlines()[0]}") from error
@@ -225,12 +186,13 @@ class Trainer:
         sentences[:, -DESCRIBED:][torch.from_numpy(asked)] = self.book.draw_described(
             batch.asked[asked], self.rng
         )
-        images = jitter(torch.from_numpy(batch.images), self.generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            maps = self.net(images, torch.from_numpy(batch.camera))
-            logits = self.net.match(maps.cells, sentences)
-        found = head_loss(maps.heads.float(), torch.from_numpy(batch.depth), torch.from_numpy(batch.masks))
-        return {"match": match_loss(logits.float(), torch.from_numpy(pixels))} | found
+        images = jitter(torch.from_numpy(batch.images), self.generator).to(self.device)
+        told = (torch.from_numpy(part) for part in (batch.camera, pixels, batch.depth, batch.masks))
+        camera, seen, depth, masks = (part.to(self.device) for part in told)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            maps = self.net(images, camera)
+            logits = self.net.match(maps.cells, sentences.to(self.device))
+        return {"match": match_loss(logits.float(), seen)} | head_loss(maps.heads.float(), depth, masks)
 
     def step(self, progress: float) -> dict[str, float]:
         """Take one step of the optimiser; `progress` from 0 to 1 sets the learning rate."""
@@ -254,7 +216,7 @@ class Trainer:
         if self.config.workers == 1:
             return
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([gradient.flatten() for gradient in gradients]).cpu()  # where workers meet
         distributed.all_reduce(flat)
         flat /= self.config.workers
         sizes = [gradient.numel() for gradient in gradients]
@@ -287,7 +249,7 @@ class Trainer:
         """Go on from `save`; ValueError if the checkpoint is of another net or cannot be read."""
         path = folder / STATE_NAME
         try:
-            state = torch.load(path, weights_only=True)
+            state = _read(path)
             if state["encoder"] != asdict(self.net.config):
                 raise ValueError("it is of an encoder of other sizes")
             self.net.load_state_dict(state["net"])
@@ -295,6 +257,11 @@ class Trainer:
         except _DAMAGED as error:
             raise ValueError(f"cannot resume from {path}: {str(error).splitlines()[0]}") from error
         self.pictures, self.seconds = state["pictures"], state["seconds"]
+
+
+def _read(path: str | Path) -> Any:
+    """Return what `torch.save` wrote, on the CPU wherever it was made."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _encoder_of(policy: str) -> dict[str, torch.Tensor]:
@@ -310,6 +277,7 @@ def pretrain(
     folder: str | Path,
     resume: bool = False,
     report: Callable[[dict[str, float]], None] | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train an encoder and write it.
 
@@ -318,6 +286,8 @@ def pretrain(
         folder: gets `encoder.pt` (weights and sizes), `metrics.jsonl`, `metrics.json` and `state.pt`.
         resume: go on from the folder's `state.pt`.
         report: called in the first worker with the figures of every save.
+        device: where the net computes, see `policy.device.find_device`; workers share it. Looks at validation
+            pictures are taken on the CPU.
 
     Returns:
         The path of `encoder.pt`.
@@ -330,7 +300,7 @@ def pretrain(
         raise ValueError(f"{out} holds a pretraining run, resume it or choose another folder")
     if resume and not (out / STATE_NAME).exists():
         raise ValueError(f"nothing to resume in {out}: it has no {STATE_NAME}")
-    trainer = Trainer(config)
+    trainer = Trainer(config, device=device)
     out.mkdir(parents=True, exist_ok=True)
     if resume:
         trainer.load(out)
@@ -338,17 +308,21 @@ def pretrain(
         trainer.begin()
         _run(trainer, out, report)
     else:
-        _lead(trainer, out, resume, report)
+        _lead(trainer, out, resume, report, device)
     return out / ENCODER_NAME
 
 
 def _lead(
-    trainer: Trainer, out: Path, resume: bool, report: Callable[[dict[str, float]], None] | None
+    trainer: Trainer,
+    out: Path,
+    resume: bool,
+    report: Callable[[dict[str, float]], None] | None,
+    device: str,
 ) -> None:
     """Train as the first of several workers; the others are started here and end with it."""
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"{folder}/workers"
-        arguments = (trainer.config, out, resume, meeting)
+        arguments = (trainer.config, out, resume, meeting, device)
         others = spawn(_follow, arguments, nprocs=trainer.config.workers - 1, join=False)  # type: ignore[no-untyped-call]
         try:
             _meet(meeting, 0, trainer.config.workers)
@@ -362,9 +336,9 @@ def _lead(
                 process.terminate()
 
 
-def _follow(index: int, config: PerceptionConfig, out: Path, resume: bool, meeting: str) -> None:
+def _follow(index: int, config: PerceptionConfig, out: Path, resume: bool, meeting: str, device: str) -> None:
     """Train as one of the other workers."""
-    trainer = Trainer(config, index + 1)
+    trainer = Trainer(config, index + 1, device)
     if resume:
         trainer.load(out)
     _meet(meeting, index + 1, config.workers)
@@ -426,7 +400,7 @@ def save_encoder(net: PerceptionEncoder, path: Path) -> None:
 def load_encoder(path: str | Path) -> PerceptionEncoder:
     """Read an encoder that `save_encoder` wrote; ValueError if the file is missing or not one."""
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = _read(path)
         settings = saved["config"] | {"stem": tuple(saved["config"]["stem"])}
         net = PerceptionEncoder(EncoderConfig(**settings))
         net.load_state_dict(saved["weights"])
