@@ -51,13 +51,13 @@ def _route_point(layout: Layout, rng: np.random.Generator) -> Point | None:
     """Draw a point of the shortest ways between the anchor and the places of interest, as furnished."""
     if layout.routes is None:
         field = layout.distances_from(*layout.plan.anchor)
-        routes = [layout.route(goal, field) for goal in layout.approaches(field)]
-        layout.routes = [
-            point for route in routes for point in route if not layout.at_door(point[0], point[1])
-        ]
-    if not layout.routes:
+        points = [np.zeros((0, 3)), *(layout.route(goal, field) for goal in layout.approaches(field))]
+        routes = np.concatenate(points)
+        layout.routes = routes[~layout.at_door(routes[:, :2])]
+    if not len(layout.routes):
         return None
-    return layout.routes[rng.integers(len(layout.routes))]
+    x, y, heading = layout.routes[rng.integers(len(layout.routes))].tolist()
+    return x, y, heading
 
 
 def _beside(point: Point, offset: float) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,8 @@ DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
 WALL_HEIGHT, WALL_THICKNESS = 2.4, 0.1
 REACH = (0.38, 0.80)  # m from the robot's axis: where it can stand to grasp something
 _AIR = 0.015  # m left above what stands in a shelf
+# Heading (rad) from a cell to a neighbour, by the steps along x and y: 0, 1, -1.
+_HEADINGS = np.array([[math.atan2(y, x) for y in (0, 1, -1)] for x in (0, 1, -1)])
 _GAP = 0.0005  # m between a thing and what it stands on, closed while it settles
 
 _PAIRS = (
@@ -251,7 +252,7 @@ class Layout:
     standing: list[Standing] = field(default_factory=list)
     interests: list[Interest] = field(default_factory=list)
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)  # of furniture
-    routes: list[tuple[float, float, float]] | None = None  # found once, when the first component asks
+    routes: np.ndarray | None = None  # (k, 3), found once, when the first component asks
 
     def __post_init__(self) -> None:
         high_x = max(room.x1 for room in self.plan.rooms)
@@ -261,6 +262,8 @@ class Layout:
         for wall in self.plan.walls:
             if wall[2] - wall[5] < 1.5:  # not a lintel
                 stamp_box(self.clearance, 0.0, 0.0, wall[0], wall[1], wall[3], wall[4], 0.0)
+        corners = [(self.cell(room.x0, room.y0), self.cell(room.x1, room.y1)) for room in self.plan.rooms]
+        self._rooms = [(slice(a, c), slice(b, d)) for (a, b), (c, d) in corners]
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
         """Return the grid cell of a point (m)."""
@@ -278,9 +281,8 @@ class Layout:
     def passable(self, clearance: np.ndarray) -> bool:
         """Return whether the robot still gets to every room and every place of interest."""
         reached = self.reached(clearance)
-        for room in self.plan.rooms:
-            (a, b), (c, d) = self.cell(room.x0, room.y0), self.cell(room.x1, room.y1)
-            if np.count_nonzero(reached[a:c, b:d]) < 360:  # 0.9 m2 for the robot's centre
+        for cells in self._rooms:
+            if np.count_nonzero(reached[cells]) < 360:  # 0.9 m2 for the robot's centre
                 return False
         return all(
             np.count_nonzero(reached[place.cells[:, 0], place.cells[:, 1]]) >= place.need
@@ -414,15 +416,11 @@ class Layout:
         near = (distance >= reach[0]) & (distance <= reach[1])
         return np.stack([i[near], j[near]], axis=1)
 
-    def route(
-        self, goal: tuple[float, float], field_to_start: np.ndarray
-    ) -> list[tuple[float, float, float]]:
-        """Follow a distance field from a point (m) to its zero; return x, y, heading of each cell passed."""
-        cells = descend(field_to_start, *self.cell(*goal)).tolist()
-        return [
-            ((i + 0.5) * CELL, (j + 0.5) * CELL, math.atan2(b - j, a - i))
-            for (i, j), (a, b) in pairwise(cells)
-        ]
+    def route(self, goal: tuple[float, float], field_to_start: np.ndarray) -> np.ndarray:
+        """Follow a distance field from a point (m) to its zero; return x, y, heading of each cell, (k, 3)."""
+        cells = descend(field_to_start, *self.cell(*goal))
+        ahead = np.diff(cells, axis=0)  # to a neighbour
+        return np.column_stack([(cells[:-1] + 0.5) * CELL, _HEADINGS[ahead[:, 0], ahead[:, 1]]])
 
     def approaches(self, field_to_start: np.ndarray) -> list[tuple[float, float]]:
         """Return for every place of interest the point (m) where the robot first gets to it."""
@@ -435,9 +433,11 @@ class Layout:
                 points.append(((i + 0.5) * CELL, (j + 0.5) * CELL))
         return points
 
-    def at_door(self, x: float, y: float) -> bool:
-        """Return whether a point (m) is where nothing may stand."""
-        return any(box[0] < x < box[2] and box[1] < y < box[3] for box in self.plan.keep_free)
+    def at_door(self, points: np.ndarray) -> np.ndarray:
+        """Return (k,) bool: whether points (k, 2) (m) are where nothing may stand."""
+        boxes = np.array([*self.plan.keep_free]).reshape(-1, 4)
+        inside = (boxes[:, :2] < points[:, None]) & (points[:, None] < boxes[:, 2:])
+        return np.asarray(np.any(np.all(inside, axis=2), axis=1))
 
     def distances_from(self, x: float, y: float) -> np.ndarray:
         """Return (nx, ny) float32: length (m) of the robot's shortest way from a point."""

@@ -276,7 +276,7 @@ def _home_xml(spec: HouseSpec) -> str:
 
 
 def _text(*values: float) -> str:
-    return " ".join(f"{value:.6g}" for value in values)
+    return " ".join([f"{value:.6g}" for value in values])
 
 
 def _middle(spec: HouseSpec) -> tuple[float, float]:

@@ -8,8 +8,10 @@ are of things that do not break.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -137,15 +139,22 @@ def _add_targets(layout: Layout, wanted: int, rng: np.random.Generator) -> None:
         raise LayoutFailed
 
 
-def fits(kind: EntityType, support: Support, layout: Layout) -> float:
-    """Return how likely a type stands on a support: 0 never, 1 always."""
-    if kind.hazard != Hazard.NONE or kind.kind == "furniture":
-        return 0.0
-    room = layout.plan.rooms[support.room].kind
-    listed = support.owner in kind.found_on or support.owner in ALSO_ON.get(kind.name, ())
-    if not listed or (room not in kind.rooms and room != "hall"):
-        return 0.0
-    return max(found_on(kind.name, support.owner), 0.06)
+@cache
+def _suited(owner: str, room: str) -> dict[str, float]:
+    """Return the types that stand on a piece of furniture in a kind of room, and how likely, 0 to 1."""
+    return {
+        name: max(found_on(name, owner), 0.06)
+        for name, kind in TYPES.items()
+        if kind.hazard == Hazard.NONE
+        and kind.kind != "furniture"
+        and (owner in kind.found_on or owner in ALSO_ON.get(name, ()))
+        and (room in kind.rooms or room == "hall")
+    }
+
+
+def suited(support: Support, layout: Layout) -> dict[str, float]:
+    """Return the types that stand on a support, and how likely, 0 to 1."""
+    return _suited(support.owner, layout.plan.rooms[support.room].kind)
 
 
 def _draw_support(layout: Layout, rng: np.random.Generator) -> Support:
@@ -160,19 +169,19 @@ def _on_furniture(layout: Layout, rng: np.random.Generator) -> bool:
     if not layout.supports:
         return False
     support = _draw_support(layout, rng)
-    there = [item.kind.name for item in layout.standing]
-    names = [name for name in TYPES if fits(TYPES[name], support, layout) > 0]
-    if not names:
+    there = Counter(item.kind.name for item in layout.standing)
+    likely = suited(support, layout)
+    if not likely:
         return False
-    weights = np.array([fits(TYPES[name], support, layout) / (1 + there.count(name)) ** 2 for name in names])
-    name = names[rng.choice(len(names), p=weights / weights.sum())]
+    weights = np.array([likelihood / (1 + there[name]) ** 2 for name, likelihood in likely.items()])
+    name = [*likely][rng.choice(len(likely), p=weights / weights.sum())]
     return any(on_support(layout, name, support, rng, reachable=False) for _ in range(4))
 
 
 def _on_the_floor(layout: Layout, rng: np.random.Generator) -> bool:
     """Put one thing on the floor by a wall, in a room where it belongs."""
-    there = [item.kind.name for item in layout.standing]
-    weights = np.array([1 / (1 + there.count(name)) ** 2 for name in ON_FLOOR])
+    there = Counter(item.kind.name for item in layout.standing)
+    weights = np.array([1 / (1 + there[name]) ** 2 for name in ON_FLOOR])
     name = ON_FLOOR[rng.choice(len(ON_FLOOR), p=weights / weights.sum())]
     homes = [room.kind in TYPES[name].rooms for room in layout.plan.rooms]
     return any(homes) and on_floor_by_the_wall(layout, name, homes, rng, reachable=False)
@@ -189,7 +198,7 @@ def _stack(layout: Layout, rng: np.random.Generator) -> bool:
         if not on_floor_by_the_wall(layout, name, homes, rng, reachable=False):
             return False
     else:
-        supports = [item for item in layout.supports if fits(kind, item, layout) > 0]
+        supports = [item for item in layout.supports if name in suited(item, layout)]
         if not supports:
             return False
         support = supports[rng.integers(len(supports))]
@@ -232,7 +241,7 @@ def _row(layout: Layout, rng: np.random.Generator) -> bool:
     """Line up a few things of a kind along the back of a surface."""
     name = str(rng.choice(list(IN_ROWS)))
     kind, count = TYPES[name], int(rng.integers(IN_ROWS[name][0], IN_ROWS[name][1] + 1))
-    supports = [item for item in layout.supports if fits(kind, item, layout) > 0]
+    supports = [item for item in layout.supports if name in suited(item, layout)]
     if not supports or layout.room_left < count:
         return False
     support = supports[rng.integers(len(supports))]
