@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # From nothing to policies of all three tasks in homes of all size classes. Every step goes on where it was interrupted.
-# Usage: runs/chores.sh [folder] [processes] [seed] [device]
+# Usage: runs/chores.sh [folder] [processes] [seed] [device] [pictures of pretraining]
 set -euo pipefail
 out=${1:-safevla-runs/chores}
 processes=${2:-2}
 seed=${3:-0}
 device=${4:-cpu}
+pictures=${5:-250000}
 tasks=ObjNav,PickUp,Fetch
 export OMP_NUM_THREADS=1
 source "$(dirname "$0")/stage.sh"
 
 # Perception: half of the pictures are of things that a robot may be sent for, from near, a third in drawn colours.
 stage pretrain safevla pretrain --perception.preset tiny-memory --perception.size_class all --perception.focus 0.5 --perception.repaint 0.3 \
-  --perception.pictures 250000 --perception.workers "$processes" --seed "$seed" --device "$device" --out "$out/pretrain" --resume
+  --perception.pictures "$pictures" --perception.workers "$processes" --seed "$seed" --device "$device" --out "$out/pretrain" --resume
 
 # Behaviour: demonstrations of the expert, then DAgger in small rounds.
 stage imitate safevla imitate --config runs/imitate_chores.toml --encoder "$out/pretrain/encoder.pt" --processes "$processes" \

@@ -217,7 +217,8 @@ def of_settings(config: ExportConfig) -> Source:
     if config.policy == EXPERT:
         return Source(EXPERT, scenarios, config.spec, config.world, seed=config.seed)
     sources = policy_sources(config.policy)
-    return _of_policy(sources, scenarios, config.spec, config.world, config.greedy, config.seed)
+    source = _of_policy(sources, scenarios, config.spec, config.world, config.greedy, config.seed)
+    return dataclasses.replace(source, device=config.device or "cpu")
 
 
 def of_run(config: ExportConfig) -> Source:
@@ -255,7 +256,7 @@ def of_run(config: ExportConfig) -> Source:
     costs = dict(zip(table["scenario"].to_pylist(), table["cost"].to_pylist(), strict=True))
     played = with_person(scenarios, run.world.person)
     recorded = [costs[scenario.hash] for scenario in played]
-    return dataclasses.replace(source, recorded=recorded, device=run.device)
+    return dataclasses.replace(source, recorded=recorded, device=config.device or run.device)
 
 
 def _of_rounds(folder: Path, run: ImitateConfig) -> Source:

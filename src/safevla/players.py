@@ -23,6 +23,7 @@ EnvironmentFactory = Callable[[], Any]
 # Called as part(env, policy, scenarios, *arguments, progress=..., turns=...), see `rollout.play`.
 PlayPart = Callable[..., list[Episode]]
 Progress = Callable[[int, int], None]
+_DIED = "a process that played episodes died; try fewer --processes or more memory"
 
 
 def play_part(
@@ -146,9 +147,10 @@ class Players:
         at_once = min(count * self.env.num_envs, total)
         order = self._order(scenarios)
         self._counter.value = at_once
+        weights = {name: value.cpu() for name, value in self.policy.state_dict().items()} if busy else {}
         for number, (_, connection) in enumerate(busy, 1):
             begin = range(number, at_once, count)
-            _send(connection, (part, self.policy.state_dict(), scenarios, arguments, order, begin))
+            _send(connection, (part, weights, scenarios, arguments, order, begin))
         turns = SharedTurns(self._counter, order, range(0, at_once, count))
 
         def report(done: int, _: int) -> None:
@@ -197,7 +199,10 @@ def players(
 
 def _send(connection: Connection, what: Any) -> None:
     # Plain pickle: torch's own would hand over shared memory, which a machine may have little of.
-    connection.send_bytes(pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL))
+    try:
+        connection.send_bytes(pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL))
+    except ConnectionError as error:
+        raise ChildProcessError(_DIED) from error
 
 
 def _receive(process: Any, connection: Connection) -> dict[int, Episode]:
@@ -206,9 +211,7 @@ def _receive(process: Any, connection: Connection) -> dict[int, Episode]:
     try:
         answer = pickle.loads(connection.recv_bytes())
     except (EOFError, ConnectionError) as error:
-        raise ChildProcessError(
-            "a process that played episodes died; try fewer --processes or more memory"
-        ) from error
+        raise ChildProcessError(_DIED) from error
     if isinstance(answer, BaseException):
         raise answer
     episodes: dict[int, Episode] = answer

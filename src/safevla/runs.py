@@ -22,8 +22,17 @@ from safevla import __version__
 from safevla.config import ConfigError, read_toml, save_toml, to_dict
 
 RUN_FILE, LOCK_FILE = "run.json", ".lock"
-# Settings that change no result: a run may go on with other values of them.
-FREE_TO_CHANGE = ("out", "tracker", "processes", "fail_if", "videos", "assure.videos", "world.num_threads")
+# Settings that change no result (device: its last digits alone): a run may go on with other values of them.
+FREE_TO_CHANGE = (
+    "out",
+    "tracker",
+    "processes",
+    "device",
+    "fail_if",
+    "videos",
+    "assure.videos",
+    "world.num_threads",
+)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -315,6 +315,9 @@ class ExportConfig:
     seed: int = setting(0, "seed of everything random")
     out: str = setting("safevla-runs/export", "folder of the data set")
     processes: int = setting(2, "processes that share the work of --parquet (results do not depend on it)")
+    device: str = setting(
+        "", "where a policy computes, as in assure; default: as in the run, cpu without one"
+    )
     world: WorldSettings = WorldSettings()
 
     def __post_init__(self) -> None:

@@ -185,8 +185,7 @@ def assure(config: AssureConfig, resume: bool) -> int:
         if config.scenarios
         else draw(tasks, config.split, config.episodes, config.seed)
     )
-    find_device(config.device)
-    check_sources(sources, scenarios, config.world, specification)
+    check_sources(sources, scenarios, config.world, specification, config.device)
     for note in doubts(sources, scenarios):
         print(f"note: {note}", file=sys.stderr)
     episodes = len(sources) * len(scenarios)
@@ -225,11 +224,12 @@ def check_sources(
     scenarios: Sequence[Scenario],
     world: WorldSettings,
     specification: Specification,
+    device: str = "cpu",
 ) -> None:
     """Load every policy and check that it fits the homes, before anything is written."""
     longest = dataclasses.replace(world, num_envs=1, horizon=longest_horizon(scenarios, world))
     for source in sources.values():
-        policy = load_policy_for(source, specification.names)
+        policy = load_policy_for(source, specification.names, device)
         env = make_env(scenarios, specification, longest.seen_by(policy), labels=wants_labels(policy))
         check_compatible(policy, env)
         env.close()

@@ -90,8 +90,9 @@ def test_the_pretended_device_is_as_strict_as_a_real_one(pretend):
 def test_a_device_is_found_or_the_error_says_what_to_do():
     assert find_device("cpu") == torch.device("cpu")
     assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(ValueError, match="unknown device 'gpu'; choose cpu"):
-        find_device("gpu")
+    for wrong in ("gpu", "cuda:", "cuda:01", ""):
+        with pytest.raises(ValueError, match=f"unknown device '{wrong}'; choose cpu"):
+            find_device(wrong)
     with pytest.raises(ValueError, match=r"there is no device cuda:99.*choose cpu"):
         find_device("cuda:99")
 
@@ -106,8 +107,9 @@ def test_who_has_no_networks_stays_where_it_is(pretend):
 
 def test_episodes_are_those_of_the_cpu(pretend, scenarios):
     plays = []
+    policy = make_policy()
     for device in ("cpu", "cuda"):
-        policy = place(make_policy(), device)
+        place(policy, device)
         assert device_of(policy).type == device
         before = pretend.calls
         plays.append(play(environment(), policy, scenarios, seed=2, keep=KEEP))

@@ -140,9 +140,10 @@ class CausalDecoder(nn.Module):
     def _grow(self, count: int, length: int, device: torch.device) -> None:
         """Make room for `count` episodes of `length` steps; what is cached stays if the count is the same."""
         old = self._cache
-        if old.ndim > 1 and old.shape[2] == count and old.shape[4] >= length:
+        kept = old.ndim > 1 and old.shape[2] == count and old.device == device
+        if kept and old.shape[4] >= length:
             return
         shape = (len(self.layers), 2, count, self.heads, length, self.head_size)
         self._cache = torch.zeros(shape, device=device)
-        if old.ndim > 1 and old.shape[2] == count:
+        if kept:
             self._cache[..., : old.shape[4], :] = old

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -18,11 +19,11 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or not (number or "0").isdigit():
+    parts = re.fullmatch(r"(cpu|cuda)(?::(0|[1-9]\d*))?", name)
+    if not parts:
         raise ValueError(f"unknown device '{name}'; choose cpu, cuda, cuda:1 or auto")
-    found = torch.cuda.device_count() if kind == "cuda" else 1
-    if int(number or 0) >= found:
+    found = torch.cuda.device_count() if parts[1] == "cuda" else 1
+    if int(parts[2] or 0) >= found:
         raise ValueError(
             f"there is no device {name}: PyTorch {torch.__version__} finds {found} of this kind; "
             "choose cpu, or install PyTorch for your GPU (https://pytorch.org)"

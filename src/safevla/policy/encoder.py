@@ -22,20 +22,20 @@ from safevla.policy.text import EMBEDDING_SIZE
 from safevla.types import CAMERAS, CELLS, DEPTH_SCALE, HEADS, PATCH
 
 
-def use_half(precision: str, device: str = "cpu") -> bool:
+def use_half(precision: str, device: torch.device | None = None) -> bool:
     """Return whether to compute in bfloat16.
 
     Args:
         precision: "fp32", "bf16", or "auto": bf16 where the processor has instructions for it.
-        device: type of the device that computes.
+        device: that computes; None: the CPU.
 
     Raises:
         ValueError: it is none of these.
     """
     if precision not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision {precision!r} is unknown, choose auto, fp32 or bf16")
-    if precision == "auto" and device != "cpu":
-        return device == "cuda" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if precision == "auto" and device is not None and device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # older ones imitate it, slowly
     if precision == "auto":
         capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

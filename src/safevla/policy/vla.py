@@ -222,7 +222,7 @@ class VisionLanguageActionPolicy(nn.Module):
         oracle = VisionLanguageActionPolicy(told, text_encoder=self._own_text_encoder)
         weights = self.state_dict()
         oracle.load_state_dict({name: weights[name] for name in oracle.state_dict()})
-        return oracle
+        return oracle.to(self.device)
 
     def set_constraints(self, names: Sequence[str]) -> None:
         """Have the critics speak of these costs; those of before keep their weights, new ones begin at 0."""
@@ -327,7 +327,7 @@ class VisionLanguageActionPolicy(nn.Module):
 
     @property
     def _half(self) -> bool:
-        return use_half(self.config.precision, self.device.type)
+        return use_half(self.config.precision, self.device)
 
     def _seeing(self, encoder: PerceptionEncoder | Backbone) -> nn.Module:
         """Return the encoder, or a copy in bfloat16 where the processor is fast with that.

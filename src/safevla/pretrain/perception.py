@@ -125,7 +125,7 @@ class Trainer:
         self.config, self.rank, self.device = config, rank, find_device(device)
         sizes = preset_config(config.preset)
         self.resolution = sizes.resolution
-        self.half = use_half(config.precision, self.device.type)
+        self.half = use_half(config.precision, self.device)
         self.net = PerceptionEncoder(sizes.encoder, norm=True)
         if config.start:
             self._start_from(config.start)
