@@ -18,6 +18,7 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from safevla.policy.depthwise import DepthwiseConvolution
 from safevla.policy.text import EMBEDDING_SIZE
 from safevla.types import CAMERAS, CELLS, DEPTH_SCALE, HEADS, PATCH
 
@@ -117,7 +118,7 @@ class SeparableBlock(nn.Module):
 
     def __init__(self, width: int, norm: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.first = DepthwiseConvolution(width, 5)
         self.first_norm = _norm(width, norm)
         self.expand = nn.Conv2d(width, 2 * width, 1)
         self.second = nn.Conv2d(2 * width, width, 1)

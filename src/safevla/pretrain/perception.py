@@ -113,7 +113,7 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     gain = 1.0 + 0.3 * (torch.rand(len(images), 1, 1, 1, generator=generator) - 0.5)
     tint = 1.0 + 0.16 * (torch.rand(len(images), 1, 1, 3, generator=generator) - 0.5)
     shift = 0.12 * (torch.rand(len(images), 1, 1, 1, generator=generator) - 0.5)
-    return (images * (gain * tint / 255)).clamp_(0, 1) - 0.5 + shift
+    return images.float().mul_(gain * tint / 255).clamp_(0, 1).sub_(0.5).add_(shift)
 
 
 class Trainer:
