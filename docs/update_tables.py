@@ -82,6 +82,7 @@ def result_table(name: str, key: str, data: Mapping[str, Any]) -> str:
         "chores_val",
         "chores_masked_val",
         "chores_two_seeds_val",
+        "chores_script_val",
         "chores_further_val",
         "seeing",
     ):
