@@ -1,7 +1,7 @@
 """A depthwise convolution whose weights learn faster on processors.
 
-PyTorch hands the gradient of depthwise weights to oneDNN, which takes ten times as long for it as for the
-convolution itself (torch 2.13): it was a third of the time of learning to see.
+PyTorch hands the gradient of depthwise weights to oneDNN, which takes far longer for it than for the
+convolution itself (torch 2.13); `benchmarks/perception_speed.py` compares the two.
 """
 
 from __future__ import annotations
